@@ -1,0 +1,1 @@
+"""Matching: (predictions, Targets) -> Assignment, one file an assigner."""

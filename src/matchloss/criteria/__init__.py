@@ -1,0 +1,1 @@
+"""Complete training criteria: assigner + losses + one visible normaliser -> LossTerms."""

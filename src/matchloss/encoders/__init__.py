@@ -1,0 +1,1 @@
+"""Annotations -> dense target maps, one file an encoder."""

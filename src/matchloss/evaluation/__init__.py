@@ -1,0 +1,1 @@
+"""Evaluation protocols that no library has."""

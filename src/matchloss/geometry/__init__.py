@@ -1,0 +1,1 @@
+"""Pure functions: boxes, rotated boxes, quads, edge distances, anchor points."""

@@ -1,0 +1,1 @@
+"""Decoding of predictions, and non-maximum suppression."""

@@ -1,0 +1,71 @@
+"""Example inputs of the losses: float64, small, the same on each call."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Example tensors of one loss."""
+
+    predictions: Tensor
+    targets: Tensor
+    mask_shape: tuple[int, ...]
+    """Shape of `mask` and `weights`: of the labels for class logits, else of the predictions."""
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+    """Further tensors the loss needs, by keyword."""
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def class_logits(batch: int, *, classes: int = 4, size: tuple[int, ...] = (3, 5)) -> Inputs:
+    """(N, C, *) logits with labels, some ignored."""
+    rng = generator(0)
+    logits = 2 * torch.randn(batch, classes, *size, generator=rng, dtype=torch.float64)
+    labels = torch.randint(0, classes, (batch, *size), generator=rng)
+    labels[torch.rand(labels.shape, generator=rng) < 0.2] = -100
+    return Inputs(logits, labels, tuple(labels.shape))
+
+
+def class_logits_255(batch: int) -> Inputs:
+    """The same with the other common label to ignore; combine with `ignore_index=255`."""
+    inputs = class_logits(batch)
+    return Inputs(inputs.predictions, inputs.targets.where(inputs.targets >= 0, 255), inputs.mask_shape)
+
+
+def class_distributions(batch: int) -> Inputs:
+    """(N, C, *) logits with soft targets of the same shape."""
+    rng = generator(1)
+    logits = 2 * torch.randn(batch, 4, 3, 5, generator=rng, dtype=torch.float64)
+    targets = torch.randn(batch, 4, 3, 5, generator=rng, dtype=torch.float64).softmax(1)
+    return Inputs(logits, targets, (batch, 3, 5))
+
+
+def binary_logits(batch: int) -> Inputs:
+    """(N, *) logits with targets in [0, 1]: zeros, ones and values between."""
+    rng = generator(2)
+    logits = 2 * torch.randn(batch, 4, 3, generator=rng, dtype=torch.float64)
+    targets = (torch.rand(logits.shape, generator=rng, dtype=torch.float64) * 3 - 1).clamp(0, 1)
+    return Inputs(logits, targets, tuple(logits.shape))
+
+
+def anchor_labels(batch: int) -> Inputs:
+    """(N, A, C) logits with labels: classes, -1 background, -100 ignored."""
+    rng = generator(3)
+    logits = 2 * torch.randn(batch, 6, 4, generator=rng, dtype=torch.float64)
+    labels = torch.randint(-1, 4, (batch, 6), generator=rng)
+    labels[torch.rand(labels.shape, generator=rng) < 0.2] = -100
+    return Inputs(logits, labels, tuple(logits.shape))
+
+
+def value_pairs(batch: int) -> Inputs:
+    """(N, 4) numbers with targets near and far."""
+    rng = generator(4)
+    predictions = 2 * torch.randn(batch, 4, generator=rng, dtype=torch.float64)
+    targets = predictions + torch.randn(batch, 4, generator=rng, dtype=torch.float64)
+    return Inputs(predictions, targets, tuple(predictions.shape))
