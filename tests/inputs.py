@@ -63,9 +63,42 @@ def anchor_labels(batch: int) -> Inputs:
     return Inputs(logits, labels, tuple(logits.shape))
 
 
+def anchor_scores(batch: int) -> Inputs:
+    """The same with a soft score beside each label, 0 for some of them."""
+    inputs = anchor_labels(batch)
+    scores = (torch.rand(inputs.targets.shape, generator=generator(5), dtype=torch.float64) * 1.5 - 0.5).clamp(min=0)
+    return Inputs(inputs.predictions, inputs.targets, inputs.mask_shape, {"scores": scores})
+
+
 def value_pairs(batch: int) -> Inputs:
     """(N, 4) numbers with targets near and far."""
     rng = generator(4)
     predictions = 2 * torch.randn(batch, 4, generator=rng, dtype=torch.float64)
     targets = predictions + torch.randn(batch, 4, generator=rng, dtype=torch.float64)
     return Inputs(predictions, targets, tuple(predictions.shape))
+
+
+def absent_classes(batch: int) -> Inputs:
+    """Class logits whose last class is in no image and whose first image has one class alone."""
+    inputs = class_logits(batch)
+    labels = inputs.targets.where(inputs.targets != 3, 0)
+    labels[:1] = labels[:1].clamp(max=0)
+    return Inputs(inputs.predictions, labels, inputs.mask_shape)
+
+
+def binary_maps(batch: int) -> Inputs:
+    """(N, C, *) logits with hard maps; the last map of each image is empty."""
+    rng = generator(5)
+    logits = 2 * torch.randn(batch, 3, 4, 5, generator=rng, dtype=torch.float64)
+    targets = (torch.rand(logits.shape, generator=rng) < 0.4).double()
+    targets[:, -1] = 0
+    return Inputs(logits, targets, tuple(logits.shape))
+
+
+def map_labels(batch: int) -> Inputs:
+    """(N, C, *) logits with (N, *) labels: classes, -1 background, -100 ignored."""
+    rng = generator(6)
+    logits = 2 * torch.randn(batch, 3, 4, 5, generator=rng, dtype=torch.float64)
+    labels = torch.randint(-1, 2, (batch, 4, 5), generator=rng)
+    labels[torch.rand(labels.shape, generator=rng) < 0.2] = -100
+    return Inputs(logits, labels, tuple(logits.shape))

@@ -256,8 +256,8 @@ def test_order_of_the_batch_does_not_matter(case: LossCase, options: Mapping[str
         {name: tensor[order] for name, tensor in inputs.extra.items()},
     )
     torch.testing.assert_close(call(case, moved, options), call(case, inputs, options))
-    if not case.batch_coupled:
-        elements = call(case, inputs, options, reduction="none")
+    elements = call(case, inputs, options, reduction="none")
+    if not case.batch_coupled and len(elements) == len(order):  # else the batch is pooled
         torch.testing.assert_close(call(case, moved, options, reduction="none"), elements[order])
 
 

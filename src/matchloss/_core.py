@@ -76,8 +76,8 @@ def reduce_loss(
 
 
 def or_one(total: Tensor) -> Tensor:
-    """Turn a zero denominator into 1, so that nothing over nothing is 0 and not NaN."""
-    return torch.where(total > 0, total, 1.0)
+    """Turn a zero denominator into 1, so that nothing over nothing is 0; a NaN stays to be seen."""
+    return torch.where(total == 0, 1.0, total)
 
 
 def normalizer(total: Tensor, *, at_least: float = 1.0) -> Tensor:

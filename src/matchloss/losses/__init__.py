@@ -5,7 +5,36 @@ Docs, plots, the command line and the benchmarks read these lines: a loss that s
 
 # Classification
 from .cross_entropy import CrossEntropyLoss as CrossEntropyLoss, cross_entropy_loss as cross_entropy_loss
+from .binary_cross_entropy import BinaryCrossEntropyLoss as BinaryCrossEntropyLoss
+from .binary_cross_entropy import binary_cross_entropy_loss as binary_cross_entropy_loss
+from .balanced_binary_cross_entropy import BalancedBinaryCrossEntropyLoss as BalancedBinaryCrossEntropyLoss
+from .balanced_binary_cross_entropy import balanced_binary_cross_entropy_loss as balanced_binary_cross_entropy_loss
 from .sigmoid_focal import SigmoidFocalLoss as SigmoidFocalLoss, sigmoid_focal_loss as sigmoid_focal_loss
+from .softmax_focal import SoftmaxFocalLoss as SoftmaxFocalLoss, softmax_focal_loss as softmax_focal_loss
+from .quality_focal import QualityFocalLoss as QualityFocalLoss, quality_focal_loss as quality_focal_loss
+from .varifocal import VarifocalLoss as VarifocalLoss, varifocal_loss as varifocal_loss
+from .poly1_cross_entropy import Poly1CrossEntropyLoss as Poly1CrossEntropyLoss
+from .poly1_cross_entropy import poly1_cross_entropy_loss as poly1_cross_entropy_loss
+from .asymmetric import AsymmetricLoss as AsymmetricLoss, asymmetric_loss as asymmetric_loss
+from .ohem_cross_entropy import OHEMCrossEntropyLoss as OHEMCrossEntropyLoss
+from .ohem_cross_entropy import ohem_cross_entropy_loss as ohem_cross_entropy_loss
+
+# Class weights
+from .effective_number import effective_number_weights as effective_number_weights
 
 # Regression
 from .l1 import L1Loss as L1Loss, l1_loss as l1_loss
+
+# Region overlap
+from .dice import SoftmaxDiceLoss as SoftmaxDiceLoss, softmax_dice_loss as softmax_dice_loss
+from .dice import SigmoidDiceLoss as SigmoidDiceLoss, sigmoid_dice_loss as sigmoid_dice_loss
+from .jaccard import SoftmaxJaccardLoss as SoftmaxJaccardLoss, softmax_jaccard_loss as softmax_jaccard_loss
+from .jaccard import SigmoidJaccardLoss as SigmoidJaccardLoss, sigmoid_jaccard_loss as sigmoid_jaccard_loss
+from .tversky import SoftmaxTverskyLoss as SoftmaxTverskyLoss, softmax_tversky_loss as softmax_tversky_loss
+from .tversky import SigmoidTverskyLoss as SigmoidTverskyLoss, sigmoid_tversky_loss as sigmoid_tversky_loss
+from .focal_tversky import SoftmaxFocalTverskyLoss as SoftmaxFocalTverskyLoss, softmax_focal_tversky_loss as softmax_focal_tversky_loss
+from .focal_tversky import SigmoidFocalTverskyLoss as SigmoidFocalTverskyLoss, sigmoid_focal_tversky_loss as sigmoid_focal_tversky_loss
+from .log_cosh_dice import SoftmaxLogCoshDiceLoss as SoftmaxLogCoshDiceLoss, softmax_log_cosh_dice_loss as softmax_log_cosh_dice_loss
+from .log_cosh_dice import SigmoidLogCoshDiceLoss as SigmoidLogCoshDiceLoss, sigmoid_log_cosh_dice_loss as sigmoid_log_cosh_dice_loss
+from .generalized_dice import SoftmaxGeneralizedDiceLoss as SoftmaxGeneralizedDiceLoss, softmax_generalized_dice_loss as softmax_generalized_dice_loss
+from .generalized_dice import SigmoidGeneralizedDiceLoss as SigmoidGeneralizedDiceLoss, sigmoid_generalized_dice_loss as sigmoid_generalized_dice_loss

@@ -1,0 +1,90 @@
+"""Region sums of binary maps: each class by itself."""
+
+import torch
+from torch import Tensor
+
+from .._core import check_float, check_mask, compute_dtype, expand_to, keep_valid, to_compute
+from ._class_inputs import labelled
+from ._region import Form, RegionSums, check_form
+from ._softmax_sums import dense_sums, sum_by_label
+
+
+def sigmoid_sums(
+    caller: str,
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    form: Form = "linear",
+    ignore_index: int | None = -100,
+    mask: Tensor | None = None,
+    weights: Tensor | None = None,
+    class_dim: int | None = 1,
+) -> RegionSums:
+    """Region sums of ``(N, C, *)`` logits with targets of that shape, or ``(N, *)`` labels with -1 for background."""
+    check_form(caller, form)
+    check_float(caller, "logits", logits)
+    check_mask(caller, mask)
+    has_labels = _check_targets(caller, logits, targets, class_dim)
+    valid = None if mask is None else _maps(expand_to(caller, "mask", mask, logits), class_dim)
+    probs = keep_valid(_maps(to_compute(logits), class_dim), valid).sigmoid()
+    counted = torch.ones_like(probs)
+    if weights is not None:
+        counted = _maps(expand_to(caller, "weights", weights, logits), class_dim).to(probs.dtype)
+    counted = keep_valid(counted, valid)
+    if has_labels:
+        return _label_sums(caller, logits, targets, class_dim, ignore_index, probs, counted, form)
+    return dense_sums(probs, keep_valid(_maps(targets, class_dim).to(compute_dtype(logits)), valid), counted, form)
+
+
+def _check_targets(caller: str, logits: Tensor, targets: Tensor, class_dim: int | None) -> bool:
+    """Whether targets are labels; an error for shapes that are neither maps nor labels."""
+    if class_dim is None:
+        if logits.ndim == 0 or targets.shape != logits.shape:
+            expected, got = tuple(logits.shape), tuple(targets.shape)
+            raise ValueError(f"{caller}: expected targets of the logits' shape {expected}, got {got}")
+        return False
+    if logits.ndim < 2 or not -logits.ndim <= class_dim < logits.ndim:
+        raise ValueError(f"{caller}: expected (N, C, *) logits for {class_dim=}, got shape {tuple(logits.shape)}")
+    one = logits.select(class_dim, 0)
+    if targets.shape not in (logits.shape, one.shape):
+        raise ValueError(
+            f"{caller}: expected targets of shape {tuple(logits.shape)} or labels of shape {tuple(one.shape)}, "
+            f"got {tuple(targets.shape)}"
+        )
+    return targets.shape != logits.shape
+
+
+def _maps(values: Tensor, class_dim: int | None) -> Tensor:
+    """``(N, C, *)``, or ``(N, *)`` without classes, to ``(N, C, P)``."""
+    values = values.unsqueeze(1) if class_dim is None else values.movedim(class_dim, 1)
+    return values.unsqueeze(-1).flatten(2)
+
+
+def _label_sums(
+    caller: str,
+    logits: Tensor,
+    targets: Tensor,
+    class_dim: int | None,
+    ignore_index: int | None,
+    probs: Tensor,
+    counted: Tensor,
+    form: Form,
+) -> RegionSums:
+    """Labels instead of maps: the overlap is collected from the labelled class alone."""
+    classes = probs.shape[1]
+    labels = targets.unsqueeze(-1).flatten(1)
+    is_labelled = labelled(caller, labels, classes, ignore_index, lowest=-1)
+    if is_labelled is not None:
+        counted = torch.where(is_labelled.unsqueeze(1), counted, 0.0)
+        probs = torch.where(is_labelled.unsqueeze(1), probs, 0.0)
+        labels = torch.where(is_labelled, labels, -1)
+    is_object, index = labels >= 0, labels.clamp(min=0).long()
+    at_label = keep_valid(counted.gather(1, index.unsqueeze(1)).squeeze(1), is_object)
+    overlap = probs.gather(1, index.unsqueeze(1)).squeeze(1) * at_label
+    predicted = probs.square() if form == "squared" else probs
+    return RegionSums(
+        overlap=sum_by_label(overlap, index, classes),
+        predicted=(predicted * counted).sum(2),
+        actual=sum_by_label(at_label, index, classes),
+        area=counted.sum(2),
+    )
