@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -108,10 +108,24 @@ def sum_over_ranks(statistic: Tensor) -> Tensor:
     """Differentiable sum of a statistic over ranks; each rank's gradient then counts every rank's loss."""
     if not is_distributed():
         return statistic
-    from torch.distributed.nn.functional import all_reduce
+    total: Tensor = _SumOverRanks.apply(statistic)  # type: ignore[no-untyped-call]
+    return total
 
-    reduced: Tensor = all_reduce(statistic)  # type: ignore[no-untyped-call]
-    return reduced
+
+class _SumOverRanks(torch.autograd.Function):
+    """All-reduce whose gradient is an all-reduce too; torch's own one is deprecated or private."""
+
+    @staticmethod
+    def forward(ctx: Any, statistic: Tensor) -> Tensor:
+        total = statistic.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        grad = grad.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(grad)
+        return grad
 
 
 def to_compute(values: Tensor) -> Tensor:

@@ -1,0 +1,48 @@
+# The whole project from a terminal. `make demo` and `make test` need Python >= 3.10 and nothing else; both set up .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO_STEPS ?=
+
+.PHONY: demo test check bench docs parity study-segmentation no-numba clean
+
+demo: $(READY)  ## train on the samples, evaluate, write runs/demo/index.html
+	@rm -rf runs/demo
+	$(BIN)/matchloss train segment --data samples/nuclei --out runs/demo $(if $(DEMO_STEPS),--steps $(DEMO_STEPS)) --accelerator cpu
+	@echo "Open runs/demo/index.html in a browser."
+
+test: $(READY)  ## every law, story, parity and doctest
+	$(BIN)/python -m pytest -q -n auto
+
+check: $(READY)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+no-numba: $(READY)  ## the losses again with numba hidden, as on a Python without its wheel
+	PYTHONPATH=tests $(BIN)/python -m pytest -q -n auto -p no_numba tests/test_losses.py tests/test_segmentation_criterion.py
+
+bench: $(READY)  ## times and memory beside the peers, into benchmarks/results
+	$(BIN)/python benchmarks/run.py
+
+study-segmentation: $(READY)  ## losses compared over seeds, about half an hour; goes on where it stopped
+	$(BIN)/python benchmarks/study_segmentation.py
+
+docs: $(READY)  ## the pages, into site/
+	$(BIN)/python docs/build.py
+
+clean:
+	rm -rf $(VENV) runs site build dist
+
+# The environment: torch first and pinned, so that no other package replaces it with another build.
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.10 or newer, or say make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: Python 3.10 or newer is needed, found $$($(PYTHON) -V)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "error: $(PYTHON) has no venv; on Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Setting up $(VENV) (a few minutes, once) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""Real trainings on real data, built on the public parts of matchloss."""
