@@ -1,9 +1,12 @@
 """Focal loss with a sigmoid: :func:`sigmoid_focal_loss`."""
 
+import torch
 from torch import Tensor
 
-from .._core import LossModule, Reduction, check_positive, reduce_loss
+from .._core import LossModule, Reduction, check_float, check_positive, reduce_loss, to_compute, use_fast_path
 from ._binary_inputs import read_binary_inputs
+from ._class_inputs import labelled
+from ._focal_rows import focal_rows
 from ._focal_term import focal_term
 
 
@@ -64,11 +67,30 @@ def sigmoid_focal_loss(
     if alpha is not None and not 0 <= alpha <= 1:
         raise ValueError(f"sigmoid_focal_loss: expected alpha in [0, 1] or None, got {alpha}")
     check_positive("sigmoid_focal_loss", "gamma", gamma, or_zero=True)
+    sums_labels = targets.shape == logits.shape[:-1] and mask is None and weights is None and reduction != "none"
+    if sums_labels and use_fast_path():
+        return _sum_of_labels(logits, targets, alpha, gamma, ignore_index, reduction)
     inputs = read_binary_inputs(
         "sigmoid_focal_loss", logits, targets, ignore_index=ignore_index, mask=mask, weights=weights
     )
     loss = focal_term(inputs.logits, inputs.targets, alpha, gamma)
     return reduce_loss("sigmoid_focal_loss", loss, reduction, valid=inputs.valid, weights=inputs.weights)
+
+
+def _sum_of_labels(
+    logits: Tensor, labels: Tensor, alpha: float | None, gamma: float, ignore_index: int | None, reduction: Reduction
+) -> Tensor:
+    """Labels whose elements nobody asks for one by one: summed over classes without a dense target."""
+    check_float("sigmoid_focal_loss", "logits", logits)
+    classes = logits.shape[-1]
+    valid = labelled("sigmoid_focal_loss", labels, classes, ignore_index, lowest=-1)
+    labels = labels.long() if valid is None else torch.where(valid, labels, -1).long()
+    flat_valid = None if valid is None else valid.flatten()
+    if flat_valid is not None and flat_valid.device.type == "cpu" and bool(flat_valid.all()):
+        flat_valid = None  # looking costs nothing here, and masking a tensor of the logits' size does
+    rows = focal_rows(to_compute(logits).reshape(-1, classes), labels.flatten(), flat_valid, alpha, gamma)
+    counted = torch.ones_like(labels).sum() if valid is None else valid.sum()
+    return reduce_loss("sigmoid_focal_loss", rows, reduction, valid=flat_valid, total=counted * classes)
 
 
 class SigmoidFocalLoss(LossModule):
