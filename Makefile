@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_STEPS ?=
 
-.PHONY: demo test check bench docs parity study-segmentation no-numba clean
+.PHONY: demo test check bench docs study-segmentation no-numba mutants clean
 
 demo: $(READY)  ## train on the samples, evaluate, write runs/demo/index.html
 	@rm -rf runs/demo
@@ -23,6 +23,9 @@ check: $(READY)  ## style and types
 
 no-numba: $(READY)  ## the losses again with numba hidden, as on a Python without its wheel
 	PYTHONPATH=tests $(BIN)/python -m pytest -q -n auto -p no_numba tests/test_losses.py tests/test_segmentation_criterion.py
+
+mutants: $(READY)  ## plant faults and see that the tests catch them, some ten minutes
+	$(BIN)/python tests/mutants.py
 
 bench: $(READY)  ## times and memory beside the peers, into benchmarks/results
 	$(BIN)/python benchmarks/run.py

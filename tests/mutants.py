@@ -1,0 +1,158 @@
+"""Plants one fault after another in a copy of the package, and says which of them the tests would miss.
+
+Run by `make mutants`, not by pytest. A law that no fault can trip is no law.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+
+
+TESTS = [f"tests/test_{name}.py" for name in ("losses", "segmentation_criterion", "core", "structure")]
+
+
+class Fault(NamedTuple):
+    law: str
+    """The tests that must fail, as pytest's -k."""
+    file: str
+    old: str
+    new: str
+
+
+FAULTS = (
+    # The laws of tests/test_losses.py, one fault each at least
+    Fault("equals_the_reference and dice", "losses/dice.py", "2 * sums.overlap + smooth", "sums.overlap + smooth"),
+    Fault("equals_the_reference and cross", "losses/cross_entropy.py", "losses.mean(1)", "losses.sum(1)"),
+    Fault("equals_the_reference and focal", "losses/_focal_term.py", "(2 * alpha - 1) + (1 - alpha)", "alpha"),
+    Fault("equals_the_reference and focal", "losses/_focal_rows.py", "(1 - alpha, alpha)", "(alpha, 1 - alpha)"),
+    Fault("equals_the_reference and l1", "_core.py", "total = valid.sum()", "total = torch.ones_like(valid).sum()"),
+    Fault("equals_the_reference and cross", "_core.py", "or_one(total.to(loss.dtype))", "max(loss.numel(), 1)"),
+    Fault("finite_differences and dice", "losses/_softmax_statistics.py", "(through_sum + grad", "(grad"),
+    Fault("finite_differences and focal", "losses/_focal_rows.py", "value=-gamma)", "value=gamma)"),
+    Fault("equal_gradients and dice", "losses/_softmax_statistics.py", "(through_sum + grad", "(grad"),
+    Fault("module_equals_function and l1", "losses/l1.py", "weights=weights, reduction=self", "reduction=self"),
+    Fault("function_s_options and focal", "losses/sigmoid_focal.py", "alpha: float | None = 0.25,\n        g", "g"),
+    Fault("unknown_reduction", "_core.py", 'check_option(caller, "reduction"', 'str("reduction"'),
+    Fault("wrong_shapes and l1", "losses/_pairs.py", "    check_same_shape(", "    str("),
+    Fault("empty_batch and l1", "_core.py", "max(loss.numel(), 1)", "loss.numel()"),
+    Fault("all_masked and cross", "_core.py", "torch.where(total == 0, 1.0, total)", "total"),
+    Fault("masked_nan and l1", "_core.py", "torch.where(valid, values, 0.0)", "values * valid"),
+    Fault(
+        "masked_nan and dice", "losses/_softmax_statistics.py", "if bool(probs.sum().isfinite()) else", "if True else"
+    ),
+    Fault(
+        "half_precision and l1",
+        "_core.py",
+        "return torch.float64 if predictions.dtype == ",
+        "return predictions.dtype\n    if ",
+    ),
+    Fault("extreme and focal", "losses/_focal_term.py", "missed.clamp(min=torch.finfo(missed.dtype).tiny)", "missed"),
+    Fault("extreme and cross", "losses/_softmax_statistics.py", "logits.log_softmax(1)", "logits.softmax(1).log()"),
+    Fault(
+        "nan_that_counts and dice",
+        "losses/_region.py",
+        "torch.where(whole == 0, 1.0, part",
+        "torch.where(~(whole > 0), 1.0, part",
+    ),
+    Fault("order_of_the_batch and dice", "losses/_region.py", "if per_image:", "if per_image and len(sums.area) != 3:"),
+    Fault(
+        "memory_layout and cross",
+        "losses/_class_inputs.py",
+        "values.movedim(class_dim, 1)",
+        "values.contiguous().as_strided(values.shape, values.stride()).movedim(class_dim, 1)",
+    ),
+    Fault("left_alone and focal", "losses/_focal_term.py", "return slope * grad", "return slope.mul_(grad)"),
+    Fault(
+        "one_graph and dice",
+        "losses/_region.py",
+        "return torch.where(whole == 0",
+        "print()\n    return torch.where(whole == 0",
+    ),
+    Fault(
+        "no_data_on_the_host and cross",
+        "_core.py",
+        "return loss.sum() / or_one(",
+        "return loss.sum() / (total.item() or 1) if total == 0 else loss.sum() / or_one(",
+    ),
+    Fault("torch_func and cross", "_core.py", "return not torch._C._are_functorch_transforms_active()", "return True"),
+    # The criterion
+    Fault("two_processes", "_core.py", "clamp(min=at_least) / world_size", "clamp(min=at_least)"),
+    Fault(
+        "two_processes",
+        "_core.py",
+        "        grad = grad.clone(memory_format=torch.contiguous_format)\n        dist.all_reduce(grad)\n",
+        "",
+    ),
+    Fault(
+        "sum_of_all_terms",
+        "criteria/_segmentation_parts.py",
+        "Part(-log_prob.sum(), valid)",
+        "Part(-log_prob.mean(), valid)",
+    ),
+    Fault("as_often_as_one", "criteria/_segmentation_parts.py", 'return module.form != "squared"', "return False"),
+    Fault("deep_supervision", "criteria/segmentation.py", "0.5**level", "0.25**level"),
+    Fault("deep_supervision", "criteria/segmentation.py", "+ 0.5) * (large / small)", ") * (large / small)"),
+    Fault("sigmoid_labels", "criteria/_segmentation_parts.py", "mask & is_labelled", "mask"),
+    Fault(
+        "half_precision_sums",
+        "losses/_softmax_sums.py",
+        "torch.float32 if values.device",
+        "torch.float16 if values.device",
+    ),
+    Fault(
+        "normalizer_of_two",
+        "_core.py",
+        "or_one(total).clamp(min=at_least) / world_size",
+        "(total / world_size).clamp(min=at_least)",
+    ),
+    # The shape of the package
+    Fault(
+        "imports_point_downwards", "losses/l1.py", "from ._pairs", "from ..criteria import segmentation\nfrom ._pairs"
+    ),
+    Fault("row_of_the_table", "losses/__init__.py", "# Regression", "from .l1 import l1_loss as l3_loss\n# Regression"),
+    Fault("import_is_light", "__init__.py", "from . import criteria", "import matplotlib\nfrom . import criteria"),
+)
+
+
+def is_caught(fault: Fault, copy: Path) -> bool:
+    """Whether the named tests fail with the fault in place."""
+    file = copy / "src" / "matchloss" / fault.file
+    sound = file.read_text()
+    if sound.count(fault.old) < 1:
+        sys.exit(f"{fault.file} no longer holds {fault.old!r}: mend the list of faults")
+    file.write_text(sound.replace(fault.old, fault.new, 1))
+    try:
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *TESTS, "-k", fault.law]
+        environment = os.environ | {"PYTHONPATH": str(copy / "src"), "OMP_NUM_THREADS": "1"}
+        run = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+        if run.returncode == 5:
+            sys.exit(f"no test is called {fault.law!r}")
+        return run.returncode != 0
+    finally:
+        file.write_text(sound)
+
+
+def main() -> None:
+    chosen = [fault for fault in FAULTS if len(sys.argv) < 2 or any(word in fault.law for word in sys.argv[1:])]
+    missed = []
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("src", "tests", "pyproject.toml", "conftest.py"):
+            source = ROOT / name
+            shutil.copytree(source, copy / name) if source.is_dir() else shutil.copy(source, copy / name)
+        for fault in chosen:
+            caught = is_caught(fault, copy)
+            print(f"{'caught' if caught else 'MISSED'}  {fault.law:<36} {fault.file}: {fault.new!r}"[:150], flush=True)
+            missed += [] if caught else [fault]
+    print(f"{len(chosen) - len(missed)} passed, {len(missed)} failed")
+    sys.exit(bool(missed))
+
+
+if __name__ == "__main__":
+    main()
