@@ -102,3 +102,42 @@ def map_labels(batch: int) -> Inputs:
     labels = torch.randint(-1, 2, (batch, 4, 5), generator=rng)
     labels[torch.rand(labels.shape, generator=rng) < 0.2] = -100
     return Inputs(logits, labels, tuple(logits.shape))
+
+
+def bin_logits(batch: int) -> Inputs:
+    """(N, bins) logits with targets between the bins, on them, at the last one and beyond."""
+    rng = generator(20)
+    logits = 2 * torch.randn(batch, 5, generator=rng, dtype=torch.float64)
+    targets = torch.tensor([1.3, 4.0, 6.5], dtype=torch.float64)[:batch]
+    return Inputs(logits, targets, tuple(targets.shape))
+
+
+def binary_labels(batch: int) -> Inputs:
+    """(N, *) logits with integer maps of 0 and 1, some ignored; the first image is without foreground."""
+    rng = generator(21)
+    logits = 2 * torch.randn(batch, 3, 4, generator=rng, dtype=torch.float64)
+    targets = torch.randint(0, 2, logits.shape, generator=rng)
+    targets[:1] = 0
+    targets[torch.rand(targets.shape, generator=rng) < 0.2] = -100
+    return Inputs(logits, targets, tuple(logits.shape))
+
+
+def class_volumes(batch: int) -> Inputs:
+    """(N, C, D, H, W) logits with labels, some ignored."""
+    return class_logits(batch, classes=3, size=(3, 4, 3))
+
+
+def binary_volumes(batch: int) -> Inputs:
+    """(N, D, H, W) logits without classes, with hard maps; the first is empty."""
+    rng = generator(22)
+    logits = 2 * torch.randn(batch, 3, 4, 3, generator=rng, dtype=torch.float64)
+    targets = (torch.rand(logits.shape, generator=rng) < 0.4).double()
+    targets[:1] = 0
+    return Inputs(logits, targets, tuple(logits.shape))
+
+
+def given_distances(batch: int) -> Inputs:
+    """Class logits with labels and a map of distances."""
+    inputs = class_logits(batch)
+    distances = torch.randn(inputs.predictions.shape, generator=generator(23), dtype=torch.float64)
+    return Inputs(inputs.predictions, inputs.targets, inputs.mask_shape, {"distance_maps": distances})

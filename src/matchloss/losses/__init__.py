@@ -24,6 +24,11 @@ from .effective_number import effective_number_weights as effective_number_weigh
 
 # Regression
 from .l1 import L1Loss as L1Loss, l1_loss as l1_loss
+from .l2 import L2Loss as L2Loss, l2_loss as l2_loss
+from .smooth_l1 import SmoothL1Loss as SmoothL1Loss, smooth_l1_loss as smooth_l1_loss
+from .balanced_l1 import BalancedL1Loss as BalancedL1Loss, balanced_l1_loss as balanced_l1_loss
+from .distribution_focal import DistributionFocalLoss as DistributionFocalLoss
+from .distribution_focal import distribution_focal_loss as distribution_focal_loss
 
 # Region overlap
 from .dice import SoftmaxDiceLoss as SoftmaxDiceLoss, softmax_dice_loss as softmax_dice_loss
@@ -38,3 +43,15 @@ from .log_cosh_dice import SoftmaxLogCoshDiceLoss as SoftmaxLogCoshDiceLoss, sof
 from .log_cosh_dice import SigmoidLogCoshDiceLoss as SigmoidLogCoshDiceLoss, sigmoid_log_cosh_dice_loss as sigmoid_log_cosh_dice_loss
 from .generalized_dice import SoftmaxGeneralizedDiceLoss as SoftmaxGeneralizedDiceLoss, softmax_generalized_dice_loss as softmax_generalized_dice_loss
 from .generalized_dice import SigmoidGeneralizedDiceLoss as SigmoidGeneralizedDiceLoss, sigmoid_generalized_dice_loss as sigmoid_generalized_dice_loss
+from .lovasz_softmax import LovaszSoftmaxLoss as LovaszSoftmaxLoss, lovasz_softmax_loss as lovasz_softmax_loss
+from .lovasz_hinge import LovaszHingeLoss as LovaszHingeLoss, lovasz_hinge_loss as lovasz_hinge_loss
+
+# Boundary and topology
+from .boundary import BoundaryLoss as BoundaryLoss, boundary_loss as boundary_loss
+from .boundary import SigmoidBoundaryLoss as SigmoidBoundaryLoss, sigmoid_boundary_loss as sigmoid_boundary_loss
+from .distance_maps import signed_distance_maps as signed_distance_maps
+from .hausdorff import HausdorffLoss as HausdorffLoss, hausdorff_loss as hausdorff_loss
+from .hausdorff import SigmoidHausdorffLoss as SigmoidHausdorffLoss, sigmoid_hausdorff_loss as sigmoid_hausdorff_loss
+from .soft_cldice import SoftClDiceLoss as SoftClDiceLoss, soft_cldice_loss as soft_cldice_loss
+from .soft_cldice import SigmoidSoftClDiceLoss as SigmoidSoftClDiceLoss
+from .soft_cldice import sigmoid_soft_cldice_loss as sigmoid_soft_cldice_loss

@@ -1,0 +1,124 @@
+"""Write the reference from the docstrings and the figures from the losses, then build `site/` with mkdocs."""
+
+import inspect
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reference_pages import DocsError, catalogue_page, check, core_page, loss_page
+from results_page import results_page
+
+import matchloss
+from matchloss import criteria, losses
+from matchloss.catalogue import Entry, entries
+from matchloss.plots import plot
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+REFERENCE, FIGURES = DOCS / "reference", DOCS / "figures"
+GUIDES = ("segmentation.md", "cross_entropy.md", "focal.md", "adding_a_loss.md")
+LOADED = re.compile(
+    r"<(?:link|script|img|iframe|source|object|embed)\b[^>]*?\b(?:src|href|data)=[\"']?((?:https?:)?//[^\"'\s>]+)"
+)
+STYLED = re.compile(r"(?:url\(|@import\s+)[\"']?((?:https?:)?//[^\"')\s]+)")
+
+
+def main() -> None:
+    groups = write_reference()
+    draw_figures()
+    build_site(navigation(groups))
+    loaded = external_resources(ROOT / "site")
+    if loaded:
+        raise DocsError(f"the pages load from other machines: {'; '.join(loaded)}")
+    print(f"{len(list((ROOT / 'site').rglob('*.html')))} pages: {ROOT / 'site' / 'index.html'}")
+
+
+def write_reference() -> dict[str, list[Entry]]:
+    """One page a public name, the catalogue, the types and the measurements."""
+    everything = [*entries(losses), *entries(criteria)]
+    check(everything)
+    check_complete(everything)
+    pages = {name: f"{entry.name}.md" for entry in everything for name in (entry.name, entry.module) if name}
+    groups: dict[str, list[Entry]] = {}
+    for entry in everything:
+        heading = f"Criteria: {entry.heading.lower()}" if inspect.isclass(entry.value) else entry.heading
+        groups.setdefault(heading, []).append(entry)
+    for folder in (REFERENCE, FIGURES):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    for group in groups.values():
+        for entry in group:
+            others = [other for other in group if other is not entry]
+            write(f"{entry.name}.md", loss_page(entry, others, pages, figure=hasattr(losses, entry.name)))
+    types = {
+        name: value
+        for name, value in vars(matchloss).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    write("index.md", catalogue_page(groups, pages))
+    write("types.md", core_page(types, pages))
+    write("results.md", results_page(ROOT / "benchmarks" / "results", DOCS))
+    return groups
+
+
+def check_complete(everything: Sequence[Entry]) -> None:
+    """Refuse public names that have no entry, and so no page."""
+    known = {name for entry in everything for name in (entry.name, entry.module)}
+    for package in (losses, criteria):
+        for name, value in vars(package).items():
+            if not name.startswith("_") and callable(value) and name not in known:
+                raise DocsError(f"{name}: it is public in {package.__name__}, but it is in no import line there")
+
+
+def draw_figures() -> None:
+    """The curve of each loss."""
+    for entry in entries(losses):
+        plot(entry.name, FIGURES / f"{entry.name}.svg")
+
+
+def navigation(groups: Mapping[str, Sequence[Entry]]) -> list[dict[str, Any]]:
+    """Guides in a reading order, then the reference by heading."""
+    others = sorted(page.name for page in DOCS.glob("*.md") if page.name not in (*GUIDES, "index.md"))
+    reference: list[dict[str, Any]] = [{"Catalogue": "reference/index.md"}]
+    reference += [
+        {heading: [{entry.name: f"reference/{entry.name}.md"} for entry in group]} for heading, group in groups.items()
+    ]
+    return [
+        {"Home": "index.md"},
+        {"Guides": list(GUIDES)},
+        {"Reference": [*reference, {"Types": "reference/types.md"}]},
+        {"Measurements": ["reference/results.md", *others]},
+    ]
+
+
+def build_site(nav: list[dict[str, Any]]) -> None:
+    """Run mkdocs, for which a warning is an error."""
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    build(load_config(str(ROOT / "mkdocs.yml"), strict=True, nav=nav))
+
+
+def external_resources(site: Path) -> list[str]:
+    """What the pages would fetch from elsewhere; a link to click is none."""
+    found = []
+    for file in sorted(site.rglob("*")):
+        if file.suffix in (".html", ".css", ".svg"):
+            text = file.read_text(encoding="utf-8")
+            hits = LOADED.findall(text) + STYLED.findall(text)
+            found += [f"{file.relative_to(site)} loads {hit}" for hit in hits]
+    return found
+
+
+def write(name: str, text: str) -> None:
+    (REFERENCE / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except DocsError as error:
+        sys.exit(f"error: {error}")

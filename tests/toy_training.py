@@ -1,0 +1,99 @@
+"""A training small enough for tests, and a tiny folder of images; also a script that a test can kill."""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from matchloss.recipes.data import DataError
+from matchloss.recipes.settings import TrainSettings
+from matchloss.types import LossTerms
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToySettings(TrainSettings):
+    steps: int = 23
+    batch_size: int = 4
+    warmup: int = 3
+    lr: float = 0.01
+    log_every: int = 1
+    validate_every: int = 6
+    save_every: int = 5
+    dropout: float = 0.1
+    bad_sample: int = -1
+    pause: float = 0.0
+
+
+class ToyTask:
+    """Tell smooth from rough patches; made from nothing but the index and the generator that the engine hands over."""
+
+    judged_by = "accuracy"
+    training_size = 10
+
+    def __init__(self, settings: ToySettings, run: Path) -> None:
+        self.settings = settings
+        dropout = nn.Dropout(settings.dropout)
+        self.model = nn.Sequential(
+            nn.Conv2d(1, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), dropout, nn.Flatten(), nn.Linear(288, 2)
+        )
+
+    def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, int]:
+        if index == self.settings.bad_sample:
+            raise DataError(f"sample {index} is damaged: made so")
+        image = rng.normal(size=(1, 8, 8)) * (0.2 + index % 2) + index
+        return torch.from_numpy(image).float(), index % 2
+
+    def collate(self, samples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+        images, labels = zip(*samples, strict=True)
+        return torch.stack(images), torch.tensor(labels)
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> LossTerms:
+        time.sleep(self.settings.pause)
+        images, labels = batch
+        cross_entropy = nn.functional.cross_entropy(model(images), labels)
+        size = 0.01 * sum(parameter.square().sum() for parameter in model.parameters())
+        terms = {"cross_entropy": cross_entropy, "size": size}
+        return LossTerms(cross_entropy + size, terms, {"positives": labels.sum()})
+
+    def validate(self, model: nn.Module, fabric: object) -> dict[str, float]:
+        images, labels = self.collate([self.sample(index, np.random.default_rng(index)) for index in (4, 5, 6, 7)])
+        return {"accuracy": float((model(images).argmax(1) == labels).float().mean())}
+
+    def pictures(self, model: nn.Module, fabric: object) -> dict[str, Tensor]:
+        return {"grey": torch.full((3, 8, 8), 128, dtype=torch.uint8)}
+
+
+def fail_in_process(rank: int) -> None:
+    raise DataError("images/3.png: expected a picture, got noise")
+
+
+def blob_folder(root: Path, *, train: int = 4, val: int = 3, size: int = 40) -> Path:
+    """Dark images with bright squares, in the layout of the sample data; 16-bit masks, so that they are instances."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", val)):
+        names = [f"{split}{number}" for number in range(count)]
+        for name in names:
+            labels = np.zeros((size, size - 3), np.uint16)
+            for instance in range(1, 4):
+                y, x = rng.integers(0, size - 10, 2)
+                labels[y : y + 8, x : x + 8] = instance
+            grey = 40 + 140 * (labels > 0) + rng.integers(0, 20, labels.shape)
+            for folder, array in (("labels", labels), ("images", np.repeat(grey[..., None], 3, 2).astype(np.uint8))):
+                (root / folder).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array).save(root / folder / f"{name}.png")
+        (root / f"{split}.txt").write_text("\n".join(names))
+    return root
+
+
+if __name__ == "__main__":  # toy_training.py RUN '{"pause": 0.1}'
+    from matchloss.recipes.launch import train
+    from matchloss.recipes.settings import Machine
+
+    torch.set_num_threads(1)
+    train(ToyTask, ToySettings(**json.loads(sys.argv[2])), Path(sys.argv[1]), Machine(accelerator="cpu"))
