@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_STEPS ?=
 
-.PHONY: demo test check bench docs study-segmentation no-numba mutants clean
+.PHONY: demo test check bench docs study-segmentation no-numba mutants wheel clean
 
 demo: $(READY)  ## train on the samples, evaluate, write runs/demo/index.html
 	@rm -rf runs/demo
@@ -26,6 +26,11 @@ no-numba: $(READY)  ## the losses again with numba hidden, as on a Python withou
 
 mutants: $(READY)  ## plant faults and see that the tests catch them, some ten minutes
 	$(BIN)/python tests/mutants.py
+
+wheel: $(READY)  ## build it, and import what is in it
+	@rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(BIN)/python tests/check_wheel.py dist/matchloss-*.whl
 
 bench: $(READY)  ## times and memory beside the peers, into benchmarks/results
 	$(BIN)/python benchmarks/run.py

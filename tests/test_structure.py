@@ -26,7 +26,8 @@ LAYERS = (
     {"criteria"},
     {"catalogue", "plots", "explain"},
     {"recipes"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 )
 HEAVY = {"matplotlib", "monai", "transformers", "lightning_fabric", "skimage", "numba", "triton", "PIL", "tensorboard"}
 

@@ -1,6 +1,6 @@
 """What all losses share: one reduction, one normaliser, the static checks, the choice of the plain formula."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Literal
@@ -177,7 +177,7 @@ def check_float(caller: str, name: str, values: Tensor) -> None:
         raise ValueError(f"{caller}: expected {name} of a floating dtype, got {dtype_name(values)}")
 
 
-def check_same_shape(caller: str, **tensors: Tensor) -> None:
+def check_same_shape(caller: str, tensors: Mapping[str, Tensor]) -> None:
     """Reject tensors of different shapes; a silent broadcast is the commonest way to a wrong loss."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if len(set(shapes.values())) > 1:

@@ -21,7 +21,7 @@ def read_pairs(
 ) -> Pairs:
     """Check two tensors of one shape and subtract them, masked elements apart."""
     check_float(caller, "predictions", predictions)
-    check_same_shape(caller, predictions=predictions, targets=targets)
+    check_same_shape(caller, {"predictions": predictions, "targets": targets})
     check_mask(caller, mask)
     valid = None if mask is None else expand_to(caller, "mask", mask, predictions)
     if weights is not None:

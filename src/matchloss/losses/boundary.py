@@ -152,7 +152,7 @@ def _distances(
     if spacing is not None:
         raise ValueError(f"{caller}: expected no spacing beside distance_maps, which have it already, got {spacing}")
     check_float(caller, "distance_maps", distance_maps)
-    check_same_shape(caller, logits=logits, distance_maps=distance_maps)
+    check_same_shape(caller, {"logits": logits, "distance_maps": distance_maps})
     distances = class_first(distance_maps, maps.class_dim)
     distances = distances if classes is None else pick(distances, classes)
     return distances.to(maps.probs.dtype)

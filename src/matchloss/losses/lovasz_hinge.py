@@ -77,7 +77,7 @@ def lovasz_hinge_loss(
     """
     caller = "lovasz_hinge_loss"
     check_float(caller, "logits", logits)
-    check_same_shape(caller, logits=logits, targets=targets)
+    check_same_shape(caller, {"logits": logits, "targets": targets})
     check_mask(caller, mask)
     if logits.ndim == 0:
         raise ValueError(f"{caller}: expected (N, *) logits, got shape ()")
