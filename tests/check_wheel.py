@@ -1,4 +1,4 @@
-"""Looks into a built wheel: types are shipped, nothing is left out, and it imports from anywhere. Run by `make wheel`."""
+"""Looks into a built wheel: types are shipped, nothing is left out, it imports anywhere. Run by `make wheel`."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The study goes on where it was killed and judges by its rule; the benchmark counts right and compares equal losses."""
+"""The study goes on where it was killed and judges by its rule; the benchmark counts right, and equal losses."""
 
 import json
 import math

@@ -352,6 +352,13 @@ def test_damaged_checkpoint_is_one_sentence(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_checkpoint_that_would_run_code_is_not_read(tmp_path: Path) -> None:
+    torch.save({"model": SimpleNamespace()}, tmp_path / "last.pt")
+    with pytest.raises(RunError, match=r"cannot read the checkpoint .*last\.pt") as caught:
+        load_checkpoint(tmp_path / "last.pt")
+    assert "\n" not in str(caught.value)
+
+
 def test_checkpoint_of_another_model_is_one_sentence(unbroken: Path, tmp_path: Path) -> None:
     saved = load_checkpoint(unbroken / "last.pt")
     for spoil in ({"model": {}}, {"state": {"steps": 3}}):

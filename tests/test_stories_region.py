@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
-from inputs import class_distributions, class_logits
+from inputs import class_distributions, class_logits, generator
 from matchloss import losses
 
 SURE = 50.0
@@ -176,3 +176,20 @@ def test_a_running_sum_of_a_large_image_keeps_its_digits() -> None:
     got = losses.softmax_dice_loss(logits, labels).item()
     p = 1 / (1 + math.exp(-0.3))
     assert got == pytest.approx(((1 - 2 * p / 2 / (p + 0.5)) + (1 - 2 * (1 - p) / 2 / (1 - p + 0.5))) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_labels_of_any_integer_dtype(dtype: torch.dtype) -> None:
+    """Of uint8 labels, torch compares -100 as 156: class 156 would be ignored in silence."""
+    logits = torch.randn(1, 200, 6, generator=generator(0), dtype=torch.float64)
+    labels = torch.tensor([[0, 156, 156, 3, 99, 156]])
+    for loss in (losses.softmax_dice_loss, losses.cross_entropy_loss, losses.softmax_focal_loss):
+        assert loss(logits, labels.to(dtype)).item() == loss(logits, labels).item()
+    rows = logits.movedim(1, 2)
+    assert losses.sigmoid_focal_loss(rows, labels.to(dtype)).item() == losses.sigmoid_focal_loss(rows, labels).item()
+
+
+def test_bool_labels_are_two_classes() -> None:
+    logits = torch.randn(2, 2, 6, generator=generator(0))
+    labels = torch.rand(2, 6, generator=generator(1)) < 0.5
+    assert losses.softmax_dice_loss(logits, labels) == losses.softmax_dice_loss(logits, labels.long())

@@ -23,9 +23,9 @@ SOFTMAX_TERMS: dict[str, type[nn.Module]] = {
     "tversky": losses.SoftmaxTverskyLoss,
     "focal_tversky": losses.SoftmaxFocalTverskyLoss,
     "lovasz": losses.LovaszSoftmaxLoss,
-    # "boundary": losses.BoundaryLoss,
-    # "hausdorff": losses.HausdorffLoss,
-    # "soft_cldice": losses.SoftClDiceLoss,
+    "boundary": losses.BoundaryLoss,
+    "hausdorff": losses.HausdorffLoss,
+    "soft_cldice": losses.SoftClDiceLoss,
 }
 
 SIGMOID_TERMS: dict[str, type[nn.Module]] = {
@@ -40,6 +40,9 @@ SIGMOID_TERMS: dict[str, type[nn.Module]] = {
     "tversky": losses.SigmoidTverskyLoss,
     "focal_tversky": losses.SigmoidFocalTverskyLoss,
     "lovasz": losses.LovaszHingeLoss,
+    "boundary": losses.SigmoidBoundaryLoss,
+    "hausdorff": losses.SigmoidHausdorffLoss,
+    "soft_cldice": losses.SigmoidSoftClDiceLoss,
 }
 
 Term = float | tuple[float, nn.Module]

@@ -31,8 +31,8 @@ class SegmentationCriterion(nn.Module):
     Args:
         terms: name -> weight, or (weight, configured module). Softmax: cross_entropy, focal, poly1_cross_entropy,
             ohem_cross_entropy, dice, generalized_dice, log_cosh_dice, jaccard, tversky, focal_tversky, lovasz,
-            boundary, hausdorff, soft_cldice. Sigmoid: cross_entropy, balanced_cross_entropy, focal, asymmetric, and the
-            region terms from dice to lovasz.
+            boundary, hausdorff, soft_cldice. Sigmoid: cross_entropy, balanced_cross_entropy, focal, asymmetric, and
+            all from dice on.
         activation: "softmax" for exclusive classes, "sigmoid" for maps that may overlap.
         class_weights: (C,) factor per class, for every term that was given as a bare weight.
         ignore_index: label that does not count, in every term.

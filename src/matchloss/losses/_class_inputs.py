@@ -109,6 +109,7 @@ def labelled(caller: str, labels: Tensor, classes: int, ignore_index: int | None
     """Where labels are not ignored; on the CPU also check their range, which costs no sync there."""
     if labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"{caller}: expected integer labels, got {dtype_name(labels)}")
+    labels = labels.long()  # of uint8 labels, torch would compare -100 as 156, and drop that class in silence
     valid = None if ignore_index is None else labels != ignore_index
     if labels.device.type == "cpu" and labels.numel() > 0 and not torch.compiler.is_compiling():
         low, high = (labels if valid is None else torch.where(valid, labels, lowest)).aminmax()

@@ -26,6 +26,8 @@ def write_segment_page(run: Path, trained: Trained, evaluation: Evaluation) -> P
         ("image", "truth", "prediction", "errors"), [_example(trained, evaluation, index) for index in chosen]
     )
     how_scored = "Over all pixels of the split, ignored ones left out; whole images at their own size."
+    if evaluation.split == "val" and trained.checkpoint == "best":
+        how_scored += " The checkpoint was chosen by its score on these very images."
     if evaluation.otsu:
         how_scored += " Otsu is a threshold without learning: the smaller side is the foreground."
     how_chosen = (
