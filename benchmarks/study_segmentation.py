@@ -62,7 +62,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--page", action="store_true", help="train nothing, write the page from the results file")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--page-file", type=Path, default=PAGE)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.seeds < 2:
+        parser.error(f"--seeds {options.seeds}: expected at least 2, for one seed has no spread to judge by")
+    return options
 
 
 def default_data() -> Path:

@@ -64,6 +64,16 @@ def test_interval_by_hand() -> None:
     assert (effect.low, effect.high) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4)
 
 
+def test_one_seed_has_no_interval() -> None:
+    effect = judge([0.5], margin=0.1)
+    assert (effect.mean, effect.low, effect.high) == (0.5, -math.inf, math.inf)
+
+
+def test_seeds_must_be_several() -> None:
+    with pytest.raises(SystemExit):
+        study.main(["--seeds", "1"])
+
+
 def test_margin_must_be_positive() -> None:
     with pytest.raises(ValueError, match="margin > 0, got 0"):
         judge([1.0, 1.0], margin=0)
@@ -199,7 +209,7 @@ def test_training_repeats_and_is_paired() -> None:
 
 def test_killed_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "records"
-    arguments = [*TINY, "--seeds", "1", "--only", "share10-", "--out", str(out)]
+    arguments = [*TINY, "--only", "share10-dice", "--out", str(out)]
     command = [sys.executable, "-W", "ignore", str(BENCHMARKS / "study_segmentation.py"), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
@@ -215,12 +225,12 @@ def test_killed_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     results = tmp_path / "results.json"
     study.main([*arguments, "--results", str(results)])
     assert sorted([*trained, *(path.stem for path in before)]) == [
-        "share10-cross_entropy+dice-seed0",
-        "share10-cross_entropy-seed0",
         "share10-dice-seed0",
+        "share10-dice-seed1",
+        "share10-dice-seed2",
     ]
     assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in before.items())
-    assert "13 of 16 runs are still to be done" in capsys.readouterr().out
+    assert "45 of 48 runs are still to be done" in capsys.readouterr().out
     assert not results.exists()  # no half results
 
 

@@ -59,6 +59,7 @@ def count_on_rank(rank: int, folder: Path) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     counts = torch.tensor([[1.0, 0.0, 5.0], [0.0, 0.0, 6.0]])[rank]
     torch.save((normalizer(counts), counts), folder / f"{rank}.pt")
+    torch.distributed.barrier()  # a rank that leaves first can take the other's connection with it
     torch.distributed.destroy_process_group()
 
 

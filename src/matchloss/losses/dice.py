@@ -62,8 +62,8 @@ def softmax_dice_loss(
         ValueError: shapes that do not fit, one channel, on the CPU a label out of range.
 
     Reference:
-        Milletari et al. 2016, arXiv:1606.04797, section 3 (squared form); Drozdzal et al. 2016, arXiv:1608.04117,
-        eq. 2 (linear form).
+        Milletari et al. 2016, arXiv:1606.04797, section 3 (squared form); Drozdzal et al. 2016, arXiv:1608.04117
+        (linear form).
 
     Differs:
         MONAI: `smooth=1e-5, empty="keep"`, without background `class_weights=(0, 1, ...)`. segmentation_models_pytorch
@@ -146,8 +146,8 @@ def sigmoid_dice_loss(
         ValueError: shapes that do not fit, on the CPU a label out of range.
 
     Reference:
-        Milletari et al. 2016, arXiv:1606.04797, section 3 (squared form); Drozdzal et al. 2016, arXiv:1608.04117,
-        eq. 2 (linear form).
+        Milletari et al. 2016, arXiv:1606.04797, section 3 (squared form); Drozdzal et al. 2016, arXiv:1608.04117
+        (linear form).
 
     Differs:
         DETR and transformers: `smooth=1, empty="keep", class_dim=None`, `reduction="sum"` over the number of boxes.

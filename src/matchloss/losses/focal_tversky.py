@@ -63,7 +63,7 @@ def softmax_focal_tversky_loss(
         ValueError: shapes that do not fit, a gamma of 0 or less, on the CPU a label out of range.
 
     Reference:
-        Abraham & Khan 2018, arXiv:1810.07842, eq. 4.
+        Abraham & Khan 2018, arXiv:1810.07842.
 
     Differs:
         The mean over classes is outside the power, as in the paper but for its sum; segmentation_models_pytorch and
@@ -138,7 +138,7 @@ def sigmoid_focal_tversky_loss(
         ValueError: shapes that do not fit, a gamma of 0 or less, on the CPU a label out of range.
 
     Reference:
-        Abraham & Khan 2018, arXiv:1810.07842, eq. 4.
+        Abraham & Khan 2018, arXiv:1810.07842.
 
     Differs:
         As :func:`softmax_focal_tversky_loss`; an empty target costs the mean of p, not raised to a power.

@@ -57,7 +57,7 @@ def softmax_jaccard_loss(
         ValueError: shapes that do not fit, on the CPU a label out of range.
 
     Reference:
-        Rahman & Wang 2016, Optimizing Intersection-Over-Union in Deep Neural Networks for Image Segmentation, eq. 4.
+        Rahman & Wang 2016, Optimizing Intersection-Over-Union in Deep Neural Networks for Image Segmentation.
 
     Differs:
         segmentation_models_pytorch: `empty="zero", per_image=False, form="min"`. MONAI's
@@ -131,7 +131,7 @@ def sigmoid_jaccard_loss(
         ValueError: shapes that do not fit, on the CPU a label out of range.
 
     Reference:
-        Rahman & Wang 2016, Optimizing Intersection-Over-Union in Deep Neural Networks for Image Segmentation, eq. 4.
+        Rahman & Wang 2016, Optimizing Intersection-Over-Union in Deep Neural Networks for Image Segmentation.
 
     Differs:
         segmentation_models_pytorch: `empty="zero", per_image=False, form="min"`. An empty target costs the false

@@ -57,7 +57,7 @@ def softmax_log_cosh_dice_loss(
         ValueError: shapes that do not fit, on the CPU a label out of range.
 
     Reference:
-        Jadon 2020, arXiv:2006.14822, eq. 15.
+        Jadon 2020, arXiv:2006.14822.
 
     Differs:
         The power is taken per image and class before the mean; the paper has one class.
@@ -127,7 +127,7 @@ def sigmoid_log_cosh_dice_loss(
         ValueError: shapes that do not fit, on the CPU a label out of range.
 
     Reference:
-        Jadon 2020, arXiv:2006.14822, eq. 15.
+        Jadon 2020, arXiv:2006.14822.
 
     Differs:
         An empty target costs the mean of p; the paper says nothing of it.

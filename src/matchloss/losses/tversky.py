@@ -61,7 +61,7 @@ def softmax_tversky_loss(
         ValueError: shapes that do not fit, negative alpha or beta, on the CPU a label out of range.
 
     Reference:
-        Salehi et al. 2017, arXiv:1706.05721, eq. 3.
+        Salehi et al. 2017, arXiv:1706.05721.
 
     Differs:
         The defaults are the paper's best; kornia has none, MONAI and segmentation_models_pytorch 0.5 and 0.5,
@@ -137,7 +137,7 @@ def sigmoid_tversky_loss(
         ValueError: shapes that do not fit, negative alpha or beta, on the CPU a label out of range.
 
     Reference:
-        Salehi et al. 2017, arXiv:1706.05721, eq. 3.
+        Salehi et al. 2017, arXiv:1706.05721.
 
     Differs:
         The defaults are the paper's best; MONAI and segmentation_models_pytorch have 0.5 and 0.5. An empty target
