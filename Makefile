@@ -4,13 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-DEMO_STEPS ?=
+DEMO_STEPS ?= 300
 
 .PHONY: demo test check bench docs study-segmentation no-numba mutants wheel clean
 
 demo: $(READY)  ## train on the samples, evaluate, write runs/demo/index.html
 	@rm -rf runs/demo
-	$(BIN)/matchloss train segment --data samples/nuclei --out runs/demo $(if $(DEMO_STEPS),--steps $(DEMO_STEPS)) --accelerator cpu
+	$(BIN)/matchloss train segment --data samples/nuclei --out runs/demo --steps $(DEMO_STEPS) --accelerator cpu
 	@echo "Open runs/demo/index.html in a browser."
 
 test: $(READY)  ## every law, story, parity and doctest

@@ -44,7 +44,7 @@ def choose_crops(samples: Sequence[Sample], share: float, size: int, count: int)
     ranked = [(rank, crop) for sample in samples for rank, crop in enumerate(_crops(sample, share, size))]
     chosen = [crop for _, crop in sorted(ranked, key=lambda pair: pair[0])[:count]]  # stable: images stay in order
     if not chosen:
-        raise ValueError(f"choose_crops: no image has a crop of {size} pixels with {100 * share:g} % foreground")
+        raise ValueError(f"choose_crops: no image has a crop of {size} pixels with {100 * share:g}% foreground")
     return chosen
 
 

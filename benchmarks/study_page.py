@@ -52,10 +52,10 @@ def _claims(results: dict[str, Any]) -> list[str]:
     parts = ["## Verdicts", _table(("Said", "Here"), summary), RULE.replace("\n", " ")]
     for claim in results["claims"]:
         rows = [[row["label"], *_effect(row["effect"], row["ratio"])] for row in claim["rows"]]
-        header = ("Row", "Effect", "95 % interval", "Margin", "Verdict")
+        header = ("Row", "Effect", "95% interval", "Margin", "Verdict")
         parts += [f"### {claim['saying']}", f"Measured: {claim['measured']}.", _table(header, rows)]
     count = sum(len(claim["rows"]) for claim in results["claims"])
-    return [*parts, f"With {count} rows at 95 %, about {count / 20:.0f} interval(s) may miss the true value by chance."]
+    return [*parts, f"With {count} rows at 95%, about {count / 20:.0f} interval(s) may miss the true value by chance."]
 
 
 def _effect(effect: dict[str, Any], ratio: bool) -> list[str]:
@@ -78,7 +78,7 @@ def _tables(results: dict[str, Any]) -> list[str]:
         ),
         "## Foreground shares",
         "![Foreground IoU by share of foreground](assets/study_segmentation_shares.svg)",
-        "The gain over cross entropy has the 95 % interval and the verdict of the rule above.",
+        "The gain over cross entropy has the 95% interval and the verdict of the rule above.",
         _table(
             ("Foreground", "Loss", "Foreground IoU", "Gain over cross entropy", "Spread", "95th / 5th"),
             [_share_cells(runs, share, loss) for share in SHARES for loss in SHARE_LOSSES],
@@ -167,7 +167,7 @@ def _setting(results: dict[str, Any]) -> list[str]:
         "foreground is within a factor of 1.25 of the one asked for; the closest of each image first, then its second "
         f"and third. At most {length['train_crops']} train and {length['val_crops']} validation crops a share. "
         f"Measured over the training crops: {made}. The images differ between shares (one small nucleus on dark ground "
-        "at 1 %, dense tissue at 50 %): compare losses within a share, not shares with each other.",
+        "at 1%, dense tissue at 50%): compare losses within a share, not shares with each other.",
         f"Measured at commit {results['commit'][:12]}{changed}, with {packages}, Python {results['python']}, on "
         f"{results['device']}, {results['threads']} thread a run. Seconds are wall time on a shared machine. Every "
         "number stands in `benchmarks/results/study_segmentation.json`; `make study-segmentation` measures again.",

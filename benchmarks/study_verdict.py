@@ -10,7 +10,7 @@ from scipy.stats import t as student
 SUPPORTED, REFUTED, UNCLEAR = "supported", "not supported", "unclear"
 
 RULE = """A claim says that one number is larger than another. Both are taken from runs with the same seed, which have
-the same initial weights and the same batches, and are subtracted. From the differences of all seeds comes a 95 %
+the same initial weights and the same batches, and are subtracted. From the differences of all seeds comes a 95%
 interval of their mean (Student's t). *Supported*: the interval lies above 0 and the mean reaches the margin, the least
 difference that we would call one. *Not supported*: the whole interval lies below the margin. *Unclear*: neither. A
 claim with several rows is supported, or not supported, if all its rows are, and else unclear."""

@@ -1,5 +1,6 @@
 """The study goes on where it was killed and judges by its rule; the benchmark counts right, and equal losses."""
 
+import copy
 import json
 import math
 import os
@@ -22,7 +23,7 @@ pytest.importorskip("monai", reason="the study trains a model of MONAI")
 import run as benchmark  # noqa: E402
 import study_segmentation as study  # noqa: E402
 import study_train  # noqa: E402
-from bench_cases import Aim, MemoryAim  # noqa: E402
+from bench_cases import Aim, Case, MemoryAim  # noqa: E402
 from bench_measure import Timing, peak_extra_bytes, time_in_turns  # noqa: E402
 from bench_peers import peer  # noqa: E402
 from matchloss.criteria import SegmentationCriterion  # noqa: E402
@@ -86,9 +87,9 @@ def test_verdict_of_rows() -> None:
 
 
 def made_up(run: Run) -> dict[str, object]:
-    """A record in which Dice wins at 1 % by 0.2, and has half the gradient and twice the spread."""
+    """A record in which Dice wins at 1% by 0.2, and has half the gradient and twice the spread."""
     wins = run.loss == "dice" and run.share == SHARES[0]
-    noise, is_dice = 0.001 * run.seed, run.loss == "dice"
+    noise, is_dice = 0.0025 * run.seed, run.loss == "dice"
     return {
         "foreground": run.share or 0.1,
         "iou": 0.5 + 0.2 * wins + noise * (1 + is_dice),
@@ -151,7 +152,7 @@ def test_nothing_is_scored_that_was_trained_on() -> None:
 
 
 def test_no_crop_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"no image has a crop of 64 pixels with 0\.01 % foreground"):
+    with pytest.raises(ValueError, match=r"no image has a crop of 64 pixels with 0\.01% foreground"):
         choose_crops(whole_images(NUCLEI).val, 0.0001, 64, 4)  # less than a pixel
 
 
@@ -204,6 +205,15 @@ def test_training_repeats_and_is_paired() -> None:
     assert first["norm_spread"] == {"deviation_over_mean": 0.0, "p95_over_p5": 1.0}
 
 
+def test_seeds_differ_in_their_batches_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    length = Length(steps=1, crop=32, batch_size=2, train_crops=4, val_crops=2)
+    torch.manual_seed(0)
+    model = study_train.small_unet()
+    monkeypatch.setattr(study_train, "small_unet", lambda: copy.deepcopy(model))
+    losses = [study_train.train(Run("dice", 0.1, seed), length, NUCLEI)["loss"] for seed in (0, 1)]
+    assert losses[0] != losses[1]
+
+
 # The study as a whole
 
 
@@ -253,7 +263,7 @@ def test_results_and_page(tmp_path: Path, whole_study: list[str]) -> None:
     assert results["runs"][0]["gradient_norm"] == [1.0, 0.5]
     page = (tmp_path / "page.md").read_text()
     assert "| Dice copes better with extreme imbalance than cross entropy | **supported** |" in page
-    assert "| 1% | Dice | 0.702 ± 0.002 | +0.201 (+0.199 to +0.203), supported | 0.60 ± 0.00 | 2.00 ± 0.00 |" in page
+    assert "| 1% | Dice | 0.705 ± 0.005 | +0.202 (+0.196 to +0.209), supported | 0.60 ± 0.00 | 2.00 ± 0.00 |" in page
     assert "| dice, 10% foreground | 0.50x | 0.50x to 0.50x | 1.10x | not supported |" in page
     assert all((tmp_path / "assets" / f"study_segmentation_{name}.svg").is_file() for name in ("shares", "norms"))
     assert str(tmp_path) not in page + (tmp_path / "results.json").read_text()  # no path of this machine
@@ -304,6 +314,19 @@ def test_peak_sees_what_is_freed_again_and_numpy() -> None:
         return logits.sum()
 
     assert peak_extra_bytes(loss, logits) == pytest.approx(8e6 + 2e6, rel=0.01)
+
+
+def test_measured_case() -> None:
+    logits = torch.randn(1000, 1000, requires_grad=True)
+    variants = {"ours": lambda: logits.sigmoid().sum(), "peer": lambda: logits.exp().sigmoid().sum()}
+    case = Case("title", logits, variants, [Aim("ours", "peer", at_least=0.01), Aim("ours", "absent", at_least=0.01)])
+    result = benchmark.measure(case, rounds=5, seconds=60)
+    ours, other = result["variants"].values()
+    assert ours["tensors_beside_gradient"] == pytest.approx(1, abs=0.01)  # the sigmoid
+    assert other["tensors_beside_gradient"] == pytest.approx(2, abs=0.01)  # and the exponential
+    assert ours["peak_mib"] == pytest.approx(8e6 / 2**20, rel=0.01)
+    assert [aim["aim"] for aim in result["aims"]] == ["at least 0.01x as fast as peer"]
+    assert result["ratios"]["peer"] == round(other["milliseconds"]["median"] / ours["milliseconds"]["median"], 2)
 
 
 def test_variants_take_turns() -> None:

@@ -148,6 +148,8 @@ def test_a_page_names_every_option(entry: Entry) -> None:
         assert f"    {option}: " in call
     assert ("    *," in call) == bool(entry.options)
     assert "torch." not in call
+    titles = ["Call", "Shapes and units", "Options", "Raises", "Reference", "Differs", "Example"]
+    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == titles
 
 
 def test_missing_sections_stop_the_build() -> None:
@@ -246,7 +248,7 @@ def test_pages_that_load_from_elsewhere_are_found(text: str, found: list[str], t
         assert line.startswith(f"page.html loads {address}")
 
 
-def test_the_navigation_holds_every_page() -> None:
+def test_the_navigation_holds_every_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     groups: dict[str, list[Entry]] = {}
     for entry in EVERYTHING:
         groups.setdefault(entry.heading, []).append(entry)
@@ -255,6 +257,9 @@ def test_the_navigation_holds_every_page() -> None:
         assert f'"{page.name}"' in listed
     for entry in EVERYTHING:
         assert f'"reference/{entry.name}.md"' in listed
+    (tmp_path / "study.md").write_text("# A page that a script writes")
+    monkeypatch.setattr(build, "DOCS", tmp_path)
+    assert '"study.md"' in json.dumps(build.navigation(groups))
 
 
 def test_the_types_page_has_fields_and_methods() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from matchloss import cli, losses
 from matchloss.catalogue import entries
 from matchloss.plots import drawn, overview, plot
-from matchloss.plots.figures import panels_by_arguments, panels_of
+from matchloss.plots.figures import overview_panels, panels_by_arguments, panels_of
 from matchloss.plots.panels import COLOURS, Line, Panel, draw
 
 ROOT = Path(__file__).parents[1]
@@ -154,6 +154,36 @@ def test_what_lies_farther_off_costs_more() -> None:
         bins = torch.arange(9)
         probs = (-((bins - line.x[line.y.argmin()]) ** 2) / (2 * width**2)).softmax(0)
         assert (probs * bins).sum().item() == pytest.approx(3.3, abs=0.02)
+
+
+def test_moved_discs_have_their_gradient_where_they_differ() -> None:
+    for name in ("hausdorff_loss", "sigmoid_hausdorff_loss"):
+        for line in panels_of(name)[1].lines:
+            true, both, predicted = (line.y[x].item() for x in (4, 14, 24))
+            assert min(true, predicted) > 20 * both
+
+
+def test_helpers_of_losses_are_drawn_as_they_are() -> None:
+    (weights,) = panels_of("effective_number_weights")
+    for beta in (0, 0.9, 0.9999):
+        line = line_of(weights, f"β = {beta:g}")
+        wanted = (1 - beta) / (1 - beta ** line.x.double())
+        torch.testing.assert_close(line.y.double(), wanted, rtol=1e-4, atol=0)
+    (distances,) = panels_of("signed_distance_maps")
+    (line,), ((_, start, end),) = distances.lines, distances.spans
+    inside = (line.x > start) & (line.x < end)
+    assert (line.y[inside] <= 0).all()
+    assert (line.y[~inside] >= 1).all()
+
+
+def test_the_overview_shows_what_its_titles_say() -> None:
+    focal, smooth, missed = overview_panels()
+    assert at(line_of(focal, "γ = 2"), 0.5) == pytest.approx(0.25 * math.log(2), rel=1e-3)
+    assert at(line_of(smooth, "β = 1"), 2.0) == pytest.approx(1.5, rel=1e-6)
+    assert [line.label for line in missed.lines] == ["Dice", "cross entropy"]
+    share, cost = _xy(missed)
+    assert cost[-1].item() == pytest.approx(0.5 * (-math.log(0.01) - math.log(0.99)), rel=1e-6)
+    assert share[0].item() == pytest.approx(0.001)
 
 
 def test_the_guide_s_new_loss_has_a_figure_at_once() -> None:

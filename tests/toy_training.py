@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from matchloss.recipes.data import DataError
-from matchloss.recipes.settings import TrainSettings
+from matchloss.recipes.settings import Machine, TrainSettings
 from matchloss.types import LossTerms
 
 
@@ -69,6 +69,18 @@ class ToyTask:
         return {"grey": torch.full((3, 8, 8), 128, dtype=torch.uint8)}
 
 
+CPU = Machine(accelerator="cpu")
+
+
+def run_toy(run: Path, settings: ToySettings = ToySettings(), machine: Machine = CPU, task: type = ToyTask) -> dict:
+    from matchloss.recipes import launch
+    from matchloss.recipes.checkpoint import load_checkpoint
+
+    run.mkdir(exist_ok=True)
+    launch.train(task, settings, run, machine)
+    return load_checkpoint(run / "last.pt")
+
+
 def fail_in_process(rank: int) -> None:
     raise DataError("images/3.png: expected a picture, got noise")
 
@@ -91,9 +103,18 @@ def blob_folder(root: Path, *, train: int = 4, val: int = 3, size: int = 40) -> 
     return root
 
 
+def save_small_segformer(folder: Path) -> Path:
+    """A SegFormer with 7 classes, as somebody may have saved one."""
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+    small = {"depths": [1] * 4, "hidden_sizes": [8, 8, 16, 16], "num_attention_heads": [1] * 4}
+    config = SegformerConfig(num_labels=7, decoder_hidden_size=16, **small)
+    SegformerForSemanticSegmentation(config).save_pretrained(folder)
+    return folder
+
+
 if __name__ == "__main__":  # toy_training.py RUN '{"pause": 0.1}'
     from matchloss.recipes.launch import train
-    from matchloss.recipes.settings import Machine
 
     torch.set_num_threads(1)
     train(ToyTask, ToySettings(**json.loads(sys.argv[2])), Path(sys.argv[1]), Machine(accelerator="cpu"))

@@ -34,17 +34,21 @@ def plot(name: str, path: str | Path) -> Path:
 def overview(path: str | Path) -> Path:
     """Draw the three figures that most questions are about: focal, smooth L1, and Dice under imbalance."""
     path = _checked(path)
+    draw(overview_panels(), "", path)
+    return path
+
+
+def overview_panels() -> list[Panel]:
+    """One panel out of each of three figures; they differ in their lines, so each has its legend."""
     focal, _ = panels_of("sigmoid_focal_loss")
     smooth, _ = panels_of("smooth_l1_loss")
     _, missed, _ = panels_of("sigmoid_dice_loss")
     kept = [line for line in missed.lines if line.label in ("Dice", "cross entropy")]
-    panels = [
+    return [
         Panel("focal loss: easy examples fade", focal.xlabel, focal.lines, ylim=(0, 5), legend="upper right"),
         Panel("smooth L1: round near the target", smooth.xlabel, smooth.lines, legend="upper center"),
         Panel("loss of predicting no foreground", missed.xlabel, kept, "log", "log", legend="lower right"),
     ]
-    draw(panels, "", path)
-    return path
 
 
 def drawn() -> list[str]:
