@@ -46,7 +46,7 @@ def draw_norms(runs: Sequence[Record], names: Mapping[str, str], path: Path) -> 
             axes.semilogy(range(1, len(norms) + 1), norms, color=COLOURS[loss], linewidth=0.8, label=names[loss])
         axes.set(title=f"{share:.0%} foreground", xlabel="step")
     figure.axes[0].set_ylabel("gradient norm")
-    figure.axes[-1].legend(frameon=False, fontsize=7)
+    figure.axes[0].legend(frameon=False, fontsize=7, loc="upper right")
     _save(figure, path)
 
 

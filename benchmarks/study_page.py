@@ -55,7 +55,8 @@ def _claims(results: dict[str, Any]) -> list[str]:
         header = ("Row", "Effect", "95% interval", "Margin", "Verdict")
         parts += [f"### {claim['saying']}", f"Measured: {claim['measured']}.", _table(header, rows)]
     count = sum(len(claim["rows"]) for claim in results["claims"])
-    return [*parts, f"With {count} rows at 95%, about {count / 20:.0f} interval(s) may miss the true value by chance."]
+    missing = 0.05 * count
+    return [*parts, f"Of {count} intervals at 95%, expect {missing:.1f} to miss the true value by chance."]
 
 
 def _effect(effect: dict[str, Any], ratio: bool) -> list[str]:
