@@ -60,7 +60,12 @@ FAULTS = (
         "torch.where(whole == 0, 1.0, part",
         "torch.where(~(whole > 0), 1.0, part",
     ),
-    Fault("order_of_the_batch and dice", "losses/_region.py", "if per_image:", "if per_image and len(sums.area) != 3:"),
+    Fault(
+        "order_of_the_batch and dice",
+        "losses/_region.py",
+        "        return sums\n",
+        "        return RegionSums(sums[0].cumsum(0), *sums[1:])\n",
+    ),
     Fault(
         "memory_layout and cross",
         "losses/_class_inputs.py",
@@ -99,12 +104,7 @@ FAULTS = (
     Fault("deep_supervision", "criteria/segmentation.py", "0.5**level", "0.25**level"),
     Fault("deep_supervision", "criteria/segmentation.py", "+ 0.5) * (large / small)", ") * (large / small)"),
     Fault("sigmoid_labels", "criteria/_segmentation_parts.py", "mask & is_labelled", "mask"),
-    Fault(
-        "half_precision_sums",
-        "losses/_softmax_sums.py",
-        "torch.float32 if values.device",
-        "torch.float16 if values.device",
-    ),
+    Fault("half_precision_sums", "losses/_softmax_sums.py", "else torch.float64", "else torch.float16"),
     Fault(
         "normalizer_of_two",
         "_core.py",
