@@ -43,9 +43,7 @@ FAULTS = (
     Fault("empty_batch and l1", "_core.py", "max(loss.numel(), 1)", "loss.numel()"),
     Fault("all_masked and cross", "_core.py", "torch.where(total == 0, 1.0, total)", "total"),
     Fault("masked_nan and l1", "_core.py", "torch.where(valid, values, 0.0)", "values * valid"),
-    Fault(
-        "masked_nan and dice", "losses/_softmax_statistics.py", "if bool(probs.sum().isfinite()) else", "if True else"
-    ),
+    Fault("masked_nan and dice", "losses/_softmax_statistics.py", "if bool(prob_sum.isfinite().all()):", "if True:"),
     Fault(
         "half_precision and l1",
         "_core.py",

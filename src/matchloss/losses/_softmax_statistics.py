@@ -56,10 +56,10 @@ class _SoftmaxStatistics(torch.autograd.Function):
         log_prob = probs.gather(1, labels.unsqueeze(1)).squeeze(1)
         probs.exp_()
         if valid is not None:
-            log_prob = log_prob.masked_fill_(~valid, 0.0)
-            probs = _zero_invalid(probs, valid)
+            log_prob.masked_fill_(~valid, 0.0)
+        prob_sum = _sum_valid(probs, valid)
         ctx.save_for_backward(logits, probs, labels, valid)
-        return log_prob, probs.sum(2)
+        return log_prob, prob_sum
 
     @staticmethod
     def backward(ctx: Any, grad_log_prob: Tensor, grad_prob_sum: Tensor) -> tuple[Tensor, None, None]:
@@ -78,10 +78,13 @@ class _SoftmaxStatistics(torch.autograd.Function):
         return grad, None, None
 
 
-def _zero_invalid(probs: Tensor, valid: Tensor) -> Tensor:
-    """Zero the columns that do not count, NaN or not."""
-    if probs.device.type != "cpu":
-        return probs.masked_fill_(~valid.unsqueeze(1), 0.0)
-    # On the CPU a product runs four times as fast as a fill, but 0 * NaN is NaN; looking costs nothing here.
-    probs.mul_(valid.unsqueeze(1))
-    return probs if bool(probs.sum().isfinite()) else probs.masked_fill_(~valid.unsqueeze(1), 0.0)
+def _sum_valid(probs: Tensor, valid: Tensor | None) -> Tensor:
+    """Zero the elements that do not count, NaN or not, and sum the rest."""
+    if valid is None:
+        return probs.sum(2)
+    if probs.device.type == "cpu":
+        # Here a product runs four times as fast as a fill, and a look at the sums costs nothing; but 0 * NaN is NaN.
+        prob_sum = probs.mul_(valid.unsqueeze(1)).sum(2)
+        if bool(prob_sum.isfinite().all()):
+            return prob_sum
+    return probs.masked_fill_(~valid.unsqueeze(1), 0.0).sum(2)
