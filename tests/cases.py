@@ -23,15 +23,11 @@ class LossCase:
     reference: Callable[..., tuple[Any, float]]
     """NumPy: (predictions, targets, mask, weights, **options) -> (unreduced loss, divisor of the mean)."""
     options: tuple[Mapping[str, Any], ...] = ({},)
-    takes_mask: bool = True
     takes_weights: bool = True
     batch_coupled: bool = False
     """The loss of one item depends on the others of the batch (balancing, hard-example mining, batch pooling)."""
     gradcheck: bool = True
     """False only where the loss is piecewise constant in a way finite differences cannot see; say why beside it."""
-    twice_differentiable: bool = True
-    compiles: bool = True
-    """False where the docstring says why it cannot be traced in one graph."""
     syncs: bool = False
     """True where the loss reads data on the host; its docstring says so."""
 

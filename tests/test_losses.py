@@ -47,11 +47,9 @@ def elementary(case: LossCase) -> Iterator[dict[str, Tensor]]:
     """The mask and weight arguments to try."""
     inputs = case.make(3)
     yield {}
-    if case.takes_mask:
-        yield {"mask": random_mask(inputs)}
+    yield {"mask": random_mask(inputs)}
     if case.takes_weights:
         yield {"weights": random_weights(inputs)}
-    if case.takes_mask and case.takes_weights:
         yield {"mask": random_mask(inputs), "weights": random_weights(inputs)}
 
 
@@ -93,14 +91,13 @@ def test_gradient_equals_finite_differences(case: LossCase, options: Mapping[str
     if not case.gradcheck:
         pytest.skip("not differentiable by finite differences; the table says why")
     inputs = leaf(case.make(2))
-    for tensors in ({}, {"mask": random_mask(inputs)}) if case.takes_mask else ({},):
+    for tensors in ({}, {"mask": random_mask(inputs)}):
 
         def loss(predictions: Tensor, tensors: Mapping[str, Tensor] = tensors) -> Tensor:
             return call(case, with_predictions(inputs, predictions), options, **tensors)
 
         assert torch.autograd.gradcheck(loss, inputs.predictions)
-        if case.twice_differentiable:
-            assert torch.autograd.gradgradcheck(loss, inputs.predictions)
+        assert torch.autograd.gradgradcheck(loss, inputs.predictions)
 
 
 @over_options
@@ -153,11 +150,10 @@ def test_wrong_shapes_are_an_error_that_names_both(case: LossCase, options: Mapp
         call(case, wrong, options)
     with pytest.raises(ValueError, match=f"{case.name}: .*floating"):
         call(case, with_predictions(inputs, inputs.predictions.long()), options)
-    if case.takes_mask:
-        with pytest.raises(ValueError, match=f"{case.name}: .*mask"):
-            call(case, inputs, options, mask=torch.ones(inputs.mask_shape))
-        with pytest.raises(ValueError, match=f"{case.name}: .*mask"):
-            call(case, inputs, options, mask=torch.ones(7, 7, 7, 7, dtype=torch.bool))
+    with pytest.raises(ValueError, match=f"{case.name}: .*mask"):
+        call(case, inputs, options, mask=torch.ones(inputs.mask_shape))
+    with pytest.raises(ValueError, match=f"{case.name}: .*mask"):
+        call(case, inputs, options, mask=torch.ones(7, 7, 7, 7, dtype=torch.bool))
 
 
 @over_options
@@ -173,8 +169,6 @@ def test_empty_batch_is_zero_with_a_gradient(case: LossCase, options: Mapping[st
 
 @over_options
 def test_all_masked_is_zero_with_a_zero_gradient(case: LossCase, options: Mapping[str, Any]) -> None:
-    if not case.takes_mask:
-        pytest.skip("takes no mask")
     inputs = case.make(3)
     bad = torch.full_like(inputs.predictions, float("nan"))
     for path in ("fast", "plain"):
@@ -187,8 +181,6 @@ def test_all_masked_is_zero_with_a_zero_gradient(case: LossCase, options: Mappin
 
 @over_options
 def test_masked_nan_changes_neither_value_nor_gradient(case: LossCase, options: Mapping[str, Any]) -> None:
-    if not case.takes_mask:
-        pytest.skip("takes no mask")
     inputs = case.make(3)
     mask = random_mask(inputs)
     over = mask if mask.shape == inputs.predictions.shape else mask.unsqueeze(1)
@@ -286,8 +278,6 @@ def test_inputs_are_left_alone_and_backward_runs_twice(case: LossCase, options: 
 
 @over_options
 def test_traces_in_one_graph(case: LossCase, options: Mapping[str, Any]) -> None:
-    if not case.compiles:
-        pytest.skip("the docstring says why it cannot be traced")
     torch._dynamo.reset()
     inputs = with_predictions(case.make(3), case.make(3).predictions.float())
     compiled = torch.compile(
@@ -309,7 +299,7 @@ def test_reads_no_data_on_the_host(case: LossCase, options: Mapping[str, Any]) -
     inputs = case.make(3)
     on_meta = {name: value.to("meta") if isinstance(value, Tensor) else value for name, value in options.items()}
     extra = {name: tensor.to("meta") for name, tensor in inputs.extra.items()}
-    tensors = {"mask": random_mask(inputs).to("meta")} if case.takes_mask else {}
+    tensors = {"mask": random_mask(inputs).to("meta")}
     meta = Inputs(inputs.predictions.to("meta").requires_grad_(), inputs.targets.to("meta"), inputs.mask_shape, extra)
     value = call(case, meta, on_meta, **tensors)
     (grad,) = torch.autograd.grad(value, meta.predictions)
