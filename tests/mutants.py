@@ -84,6 +84,13 @@ FAULTS = (
         "return loss.sum() / (total.item() or 1) if total == 0 else loss.sum() / or_one(",
     ),
     Fault("torch_func and cross", "_core.py", "return not torch._C._are_functorch_transforms_active()", "return True"),
+    Fault(
+        "equals_the_reference and dice", "losses/_map_inputs.py", "return targets.shape != logits.shape", "return False"
+    ),
+    Fault(
+        "equals_the_reference and boundary", "losses/_map_inputs.py", "movedim(class_dim, 1)", "movedim(class_dim, -1)"
+    ),
+    Fault("module_equals_function and dice", "losses/_region_body.py", "per_image=per_image", "per_image=True"),
     # The criterion
     Fault("two_processes", "_core.py", "clamp(min=at_least) / world_size", "clamp(min=at_least)"),
     Fault(
@@ -101,7 +108,12 @@ FAULTS = (
     Fault("as_often_as_one", "criteria/_segmentation_parts.py", 'return module.form != "squared"', "return False"),
     Fault("deep_supervision", "criteria/segmentation.py", "0.5**level", "0.25**level"),
     Fault("deep_supervision", "criteria/segmentation.py", "+ 0.5) * (large / small)", ") * (large / small)"),
-    Fault("sigmoid_labels", "criteria/_segmentation_parts.py", "mask & is_labelled", "mask"),
+    Fault(
+        "sigmoid_labels",
+        "criteria/_segmentation_parts.py",
+        "both(mask, is_labelled.unsqueeze(1).expand_as(logits))",
+        "mask",
+    ),
     Fault("half_precision_sums", "losses/_softmax_sums.py", "else torch.float64", "else torch.float16"),
     Fault(
         "normalizer_of_two",

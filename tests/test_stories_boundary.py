@@ -327,7 +327,9 @@ def test_binary_maps_come_as_maps_or_labels_with_or_without_classes(loss: Callab
     assert loss(logits.movedim(1, -1), labels, class_dim=-1, reduction="none").shape in ((2, 6, 5, 3), (2, 3))
     with pytest.raises(ValueError, match="2 or 3 dimensions of space"):
         loss(logits[:, 0], maps[:, 0])
-    with pytest.raises(ValueError, match=r"targets of shape \(2, 3, 6, 5\) or labels \(2, 6, 5\), got \(2, 5, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"targets of shape \(2, 3, 6, 5\) or labels of shape \(2, 6, 5\), got \(2, 5, 6\)"
+    ):
         loss(logits, labels.mT)
 
 

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import losses
-from .._core import expand_to, to_compute
+from .._core import both, expand_to, to_compute
 from ..losses._class_inputs import ClassInputs, labelled, read_class_inputs, read_class_weights, weight_of_targets
 from ..losses._focal_term import balance
+from ..losses._map_inputs import has_labels
 from ..losses._region import RegionSums
 from ..losses._region_module import RegionLoss
 from ..losses._sigmoid_statistics import sigmoid_statistics
@@ -115,16 +116,12 @@ def read_maps(
     """Targets of the logits' shape, and the mask of what counts; ``(N, *)`` labels become bool maps."""
     if mask is not None:
         mask = expand_to(CALLER, "mask", mask, logits)
-    if targets.shape == logits.shape:
+    if not has_labels(CALLER, logits, targets, 1):
         return targets, mask
-    if logits.ndim < 2 or targets.shape != logits[:, 0].shape:
-        expected, got = tuple(logits.shape), tuple(targets.shape)
-        raise ValueError(f"{CALLER}: expected targets of shape {expected} or labels without its classes, got {got}")
     classes = logits.shape[1]
     is_labelled = labelled(CALLER, targets, classes, ignore_index, lowest=-1)
     if is_labelled is not None:
-        is_labelled = is_labelled.unsqueeze(1).expand_as(logits)
-        mask = is_labelled if mask is None else mask & is_labelled
+        mask = both(mask, is_labelled.unsqueeze(1).expand_as(logits))
     index = torch.arange(classes, device=logits.device).view(-1, *[1] * (logits.ndim - 2))
     return targets.unsqueeze(1) == index, mask
 

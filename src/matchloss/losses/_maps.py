@@ -18,6 +18,7 @@ from .._core import (
     to_compute,
 )
 from ._class_inputs import labelled, read_class_inputs
+from ._map_inputs import class_first, has_labels
 from .distance_maps import check_space
 
 
@@ -92,31 +93,21 @@ def sigmoid_maps(
     """Maps of ``(N, C, *)`` logits, each by itself, with targets of that shape or ``(N, *)`` labels, -1 background."""
     check_float(caller, "logits", logits)
     check_mask(caller, mask)
-    if class_dim is not None and not -logits.ndim <= class_dim < logits.ndim:
-        raise ValueError(f"{caller}: expected class_dim within {logits.ndim} dimensions, got {class_dim}")
-    labels_shape = None if class_dim is None else logits.select(class_dim, 0).shape
-    if targets.shape not in (logits.shape, labels_shape):
-        expected = f"{tuple(logits.shape)}" + ("" if labels_shape is None else f" or labels {tuple(labels_shape)}")
-        raise ValueError(f"{caller}: expected targets of shape {expected}, got {tuple(targets.shape)}")
+    by_labels = has_labels(caller, logits, targets, class_dim)
     dense = class_first(logits, class_dim)
     check_space(caller, dense.shape[2:])
     valid = None if mask is None else class_first(expand_to(caller, "mask", mask, logits), class_dim)
     if weights is not None:
         weights = class_first(expand_to(caller, "weights", weights, logits), class_dim)
-    if targets.shape == logits.shape:
-        actual = class_first(targets, class_dim)
-    else:
+    if by_labels:
         is_labelled = labelled(caller, targets, dense.shape[1], ignore_index, lowest=-1)
         if is_labelled is not None:
             valid = both(valid, is_labelled.unsqueeze(1).expand_as(dense))
         actual = _one_map_a_class(targets, range(dense.shape[1]))
+    else:
+        actual = class_first(targets, class_dim)
     probs = keep_valid(keep_valid(to_compute(dense), valid).sigmoid(), valid)
     return Maps(probs, keep_valid(actual.to(compute_dtype(logits)), valid), valid, weights, False, class_dim)
-
-
-def class_first(values: Tensor, class_dim: int | None) -> Tensor:
-    """``(N, C, *)`` from wherever the classes are; one class where there is no such dimension."""
-    return values.unsqueeze(1) if class_dim is None else values.movedim(class_dim, 1)
 
 
 def pick(values: Tensor, classes: Sequence[int]) -> Tensor:

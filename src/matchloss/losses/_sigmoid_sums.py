@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .._core import check_float, check_mask, compute_dtype, expand_to, keep_valid, to_compute
 from ._class_inputs import labelled
+from ._map_inputs import class_first, has_labels
 from ._region import Form, RegionSums, check_form
 from ._softmax_sums import dense_sums, sum_by_label
 
@@ -24,51 +25,25 @@ def sigmoid_sums(
     check_form(caller, form)
     check_float(caller, "logits", logits)
     check_mask(caller, mask)
-    has_labels = _check_targets(caller, logits, targets, class_dim)
+    by_labels = has_labels(caller, logits, targets, class_dim)
     valid = None if mask is None else _maps(expand_to(caller, "mask", mask, logits), class_dim)
     probs = keep_valid(_maps(to_compute(logits), class_dim), valid).sigmoid()
     counted = torch.ones_like(probs)
     if weights is not None:
         counted = _maps(expand_to(caller, "weights", weights, logits), class_dim).to(probs.dtype)
     counted = keep_valid(counted, valid)
-    if has_labels:
-        return _label_sums(caller, logits, targets, class_dim, ignore_index, probs, counted, form)
+    if by_labels:
+        return _label_sums(caller, targets, ignore_index, probs, counted, form)
     return dense_sums(probs, keep_valid(_maps(targets, class_dim).to(compute_dtype(logits)), valid), counted, form)
 
 
-def _check_targets(caller: str, logits: Tensor, targets: Tensor, class_dim: int | None) -> bool:
-    """Whether targets are labels; an error for shapes that are neither maps nor labels."""
-    if class_dim is None:
-        if logits.ndim == 0 or targets.shape != logits.shape:
-            expected, got = tuple(logits.shape), tuple(targets.shape)
-            raise ValueError(f"{caller}: expected targets of the logits' shape {expected}, got {got}")
-        return False
-    if logits.ndim < 2 or not -logits.ndim <= class_dim < logits.ndim:
-        raise ValueError(f"{caller}: expected (N, C, *) logits for {class_dim=}, got shape {tuple(logits.shape)}")
-    one = logits.select(class_dim, 0)
-    if targets.shape not in (logits.shape, one.shape):
-        raise ValueError(
-            f"{caller}: expected targets of shape {tuple(logits.shape)} or labels of shape {tuple(one.shape)}, "
-            f"got {tuple(targets.shape)}"
-        )
-    return targets.shape != logits.shape
-
-
 def _maps(values: Tensor, class_dim: int | None) -> Tensor:
-    """``(N, C, *)``, or ``(N, *)`` without classes, to ``(N, C, P)``."""
-    values = values.unsqueeze(1) if class_dim is None else values.movedim(class_dim, 1)
-    return values.unsqueeze(-1).flatten(2)
+    """To ``(N, C, P)``."""
+    return class_first(values, class_dim).unsqueeze(-1).flatten(2)
 
 
 def _label_sums(
-    caller: str,
-    logits: Tensor,
-    targets: Tensor,
-    class_dim: int | None,
-    ignore_index: int | None,
-    probs: Tensor,
-    counted: Tensor,
-    form: Form,
+    caller: str, targets: Tensor, ignore_index: int | None, probs: Tensor, counted: Tensor, form: Form
 ) -> RegionSums:
     """Labels instead of maps: the overlap is collected from the labelled class alone."""
     classes = probs.shape[1]

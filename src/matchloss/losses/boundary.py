@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from .._core import LossModule, Reduction, check_float, check_same_shape
-from ._maps import Maps, class_first, pick, sigmoid_maps, softmax_maps
+from ._map_inputs import class_first
+from ._maps import Maps, pick, sigmoid_maps, softmax_maps
 from .distance_maps import check_space, signed_distances
 
 

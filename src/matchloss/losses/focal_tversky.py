@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from .._core import Reduction, check_positive
-from ._region import Empty, RegionSums, region_elements
+from ._region import Empty, RegionSums
+from ._region_body import sigmoid_region, softmax_region
 from ._region_module import SigmoidRegionLoss, SoftmaxRegionLoss
-from ._sigmoid_sums import sigmoid_sums
-from ._softmax_sums import softmax_sums
 from .tversky import tversky_of
 
 
@@ -75,25 +74,22 @@ def softmax_focal_tversky_loss(
         >>> softmax_focal_tversky_loss(torch.zeros(1, 2, 2), torch.tensor([[0, 1]]))
         tensor(0.5946)
     """
-    sums = softmax_sums(
+    return softmax_region(
         "softmax_focal_tversky_loss",
         logits,
         targets,
-        ignore_index=ignore_index,
-        mask=mask,
-        weights=weights,
-        class_dim=class_dim,
-    )
-    elements = region_elements(
-        "softmax_focal_tversky_loss",
-        sums,
-        lambda pooled: focal_tversky_of(pooled, alpha, beta, smooth, gamma),
+        lambda sums: focal_tversky_of(sums, alpha, beta, smooth, gamma),
+        form="linear",
         empty=empty,
         per_image=per_image,
         sync=sync,
         class_weights=class_weights,
+        ignore_index=ignore_index,
+        mask=mask,
+        weights=weights,
+        class_dim=class_dim,
+        reduction=reduction,
     )
-    return elements.reduce("softmax_focal_tversky_loss", reduction)
 
 
 def sigmoid_focal_tversky_loss(
@@ -148,25 +144,22 @@ def sigmoid_focal_tversky_loss(
         >>> sigmoid_focal_tversky_loss(logits, torch.tensor([[[1.0, 0.0, 0.0]]]))
         tensor(0.3330)
     """
-    sums = sigmoid_sums(
+    return sigmoid_region(
         "sigmoid_focal_tversky_loss",
         logits,
         targets,
-        ignore_index=ignore_index,
-        mask=mask,
-        weights=weights,
-        class_dim=class_dim,
-    )
-    elements = region_elements(
-        "sigmoid_focal_tversky_loss",
-        sums,
-        lambda pooled: focal_tversky_of(pooled, alpha, beta, smooth, gamma),
+        lambda sums: focal_tversky_of(sums, alpha, beta, smooth, gamma),
+        form="linear",
         empty=empty,
         per_image=per_image,
         sync=sync,
         class_weights=class_weights,
+        ignore_index=ignore_index,
+        mask=mask,
+        weights=weights,
+        class_dim=class_dim,
+        reduction=reduction,
     )
-    return elements.reduce("sigmoid_focal_tversky_loss", reduction)
 
 
 def focal_tversky_of(sums: RegionSums, alpha: float, beta: float, smooth: float, gamma: float) -> Tensor:

@@ -203,17 +203,8 @@ class SoftmaxGeneralizedDiceLoss(SoftmaxRegionLoss):
         class_dim: int = 1,
         reduction: Reduction = "mean",
     ) -> None:
-        super().__init__(
-            "softmax_generalized_dice_loss",
-            "linear",
-            empty,
-            per_image,
-            sync,
-            class_weights,
-            ignore_index,
-            class_dim,
-            reduction,
-        )
+        caller = "softmax_generalized_dice_loss"
+        super().__init__(caller, "linear", empty, per_image, sync, class_weights, ignore_index, class_dim, reduction)
         self.weighting: Weighting = weighting
         self.smooth = smooth
 
@@ -239,17 +230,8 @@ class SigmoidGeneralizedDiceLoss(SigmoidRegionLoss):
         class_dim: int | None = 1,
         reduction: Reduction = "mean",
     ) -> None:
-        super().__init__(
-            "sigmoid_generalized_dice_loss",
-            "linear",
-            empty,
-            per_image,
-            sync,
-            class_weights,
-            ignore_index,
-            class_dim,
-            reduction,
-        )
+        caller = "sigmoid_generalized_dice_loss"
+        super().__init__(caller, "linear", empty, per_image, sync, class_weights, ignore_index, class_dim, reduction)
         self.weighting: Weighting = weighting
         self.smooth = smooth
 

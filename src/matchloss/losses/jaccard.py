@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from .._core import Reduction, check_positive
-from ._region import Empty, Form, RegionSums, ratio, region_elements
+from ._region import Empty, Form, RegionSums, ratio
+from ._region_body import sigmoid_region, softmax_region
 from ._region_module import SigmoidRegionLoss, SoftmaxRegionLoss
-from ._sigmoid_sums import sigmoid_sums
-from ._softmax_sums import softmax_sums
 
 
 def softmax_jaccard_loss(
@@ -69,26 +68,22 @@ def softmax_jaccard_loss(
         >>> softmax_jaccard_loss(torch.zeros(1, 2, 2), torch.tensor([[0, 1]]))
         tensor(0.6667)
     """
-    sums = softmax_sums(
+    return softmax_region(
         "softmax_jaccard_loss",
         logits,
         targets,
+        lambda sums: jaccard_of(sums, smooth),
         form=form,
-        ignore_index=ignore_index,
-        mask=mask,
-        weights=weights,
-        class_dim=class_dim,
-    )
-    elements = region_elements(
-        "softmax_jaccard_loss",
-        sums,
-        lambda pooled: jaccard_of(pooled, smooth),
         empty=empty,
         per_image=per_image,
         sync=sync,
         class_weights=class_weights,
+        ignore_index=ignore_index,
+        mask=mask,
+        weights=weights,
+        class_dim=class_dim,
+        reduction=reduction,
     )
-    return elements.reduce("softmax_jaccard_loss", reduction)
 
 
 def sigmoid_jaccard_loss(
@@ -144,26 +139,22 @@ def sigmoid_jaccard_loss(
         >>> sigmoid_jaccard_loss(logits, torch.tensor([[[1.0, 0.0, 0.0]]]))
         tensor(0.5000)
     """
-    sums = sigmoid_sums(
+    return sigmoid_region(
         "sigmoid_jaccard_loss",
         logits,
         targets,
+        lambda sums: jaccard_of(sums, smooth),
         form=form,
-        ignore_index=ignore_index,
-        mask=mask,
-        weights=weights,
-        class_dim=class_dim,
-    )
-    elements = region_elements(
-        "sigmoid_jaccard_loss",
-        sums,
-        lambda pooled: jaccard_of(pooled, smooth),
         empty=empty,
         per_image=per_image,
         sync=sync,
         class_weights=class_weights,
+        ignore_index=ignore_index,
+        mask=mask,
+        weights=weights,
+        class_dim=class_dim,
+        reduction=reduction,
     )
-    return elements.reduce("sigmoid_jaccard_loss", reduction)
 
 
 def jaccard_of(sums: RegionSums, smooth: float) -> Tensor:

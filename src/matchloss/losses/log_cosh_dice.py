@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from .._core import Reduction
-from ._region import Empty, RegionSums, region_elements
+from ._region import Empty, RegionSums
+from ._region_body import sigmoid_region, softmax_region
 from ._region_module import SigmoidRegionLoss, SoftmaxRegionLoss
-from ._sigmoid_sums import sigmoid_sums
-from ._softmax_sums import softmax_sums
 from .dice import dice_of
 
 
@@ -68,25 +67,22 @@ def softmax_log_cosh_dice_loss(
         >>> softmax_log_cosh_dice_loss(torch.zeros(1, 2, 2), torch.tensor([[0, 1]]))
         tensor(0.1201)
     """
-    sums = softmax_sums(
+    return softmax_region(
         "softmax_log_cosh_dice_loss",
         logits,
         targets,
-        ignore_index=ignore_index,
-        mask=mask,
-        weights=weights,
-        class_dim=class_dim,
-    )
-    elements = region_elements(
-        "softmax_log_cosh_dice_loss",
-        sums,
-        lambda pooled: log_cosh_dice_of(pooled, smooth),
+        lambda sums: log_cosh_dice_of(sums, smooth),
+        form="linear",
         empty=empty,
         per_image=per_image,
         sync=sync,
         class_weights=class_weights,
+        ignore_index=ignore_index,
+        mask=mask,
+        weights=weights,
+        class_dim=class_dim,
+        reduction=reduction,
     )
-    return elements.reduce("softmax_log_cosh_dice_loss", reduction)
 
 
 def sigmoid_log_cosh_dice_loss(
@@ -139,25 +135,22 @@ def sigmoid_log_cosh_dice_loss(
         >>> sigmoid_log_cosh_dice_loss(logits, torch.tensor([[[1.0, 0.0, 0.0]]]))
         tensor(0.0546)
     """
-    sums = sigmoid_sums(
+    return sigmoid_region(
         "sigmoid_log_cosh_dice_loss",
         logits,
         targets,
-        ignore_index=ignore_index,
-        mask=mask,
-        weights=weights,
-        class_dim=class_dim,
-    )
-    elements = region_elements(
-        "sigmoid_log_cosh_dice_loss",
-        sums,
-        lambda pooled: log_cosh_dice_of(pooled, smooth),
+        lambda sums: log_cosh_dice_of(sums, smooth),
+        form="linear",
         empty=empty,
         per_image=per_image,
         sync=sync,
         class_weights=class_weights,
+        ignore_index=ignore_index,
+        mask=mask,
+        weights=weights,
+        class_dim=class_dim,
+        reduction=reduction,
     )
-    return elements.reduce("sigmoid_log_cosh_dice_loss", reduction)
 
 
 def log_cosh_dice_of(sums: RegionSums, smooth: float) -> Tensor:

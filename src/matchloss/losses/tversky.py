@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from .._core import Reduction, check_positive
-from ._region import Empty, Form, RegionSums, ratio, region_elements
+from ._region import Empty, Form, RegionSums, ratio
+from ._region_body import sigmoid_region, softmax_region
 from ._region_module import SigmoidRegionLoss, SoftmaxRegionLoss
-from ._sigmoid_sums import sigmoid_sums
-from ._softmax_sums import softmax_sums
 
 
 def softmax_tversky_loss(
@@ -73,26 +72,22 @@ def softmax_tversky_loss(
         >>> softmax_tversky_loss(torch.zeros(1, 2, 2), torch.tensor([[0, 1]]))
         tensor(0.5000)
     """
-    sums = softmax_sums(
+    return softmax_region(
         "softmax_tversky_loss",
         logits,
         targets,
+        lambda sums: tversky_of(sums, alpha, beta, smooth),
         form=form,
-        ignore_index=ignore_index,
-        mask=mask,
-        weights=weights,
-        class_dim=class_dim,
-    )
-    elements = region_elements(
-        "softmax_tversky_loss",
-        sums,
-        lambda pooled: tversky_of(pooled, alpha, beta, smooth),
         empty=empty,
         per_image=per_image,
         sync=sync,
         class_weights=class_weights,
+        ignore_index=ignore_index,
+        mask=mask,
+        weights=weights,
+        class_dim=class_dim,
+        reduction=reduction,
     )
-    return elements.reduce("softmax_tversky_loss", reduction)
 
 
 def sigmoid_tversky_loss(
@@ -150,26 +145,22 @@ def sigmoid_tversky_loss(
         >>> sigmoid_tversky_loss(logits, torch.tensor([[[1.0, 0.0, 0.0]]]))
         tensor(0.2308)
     """
-    sums = sigmoid_sums(
+    return sigmoid_region(
         "sigmoid_tversky_loss",
         logits,
         targets,
+        lambda sums: tversky_of(sums, alpha, beta, smooth),
         form=form,
-        ignore_index=ignore_index,
-        mask=mask,
-        weights=weights,
-        class_dim=class_dim,
-    )
-    elements = region_elements(
-        "sigmoid_tversky_loss",
-        sums,
-        lambda pooled: tversky_of(pooled, alpha, beta, smooth),
         empty=empty,
         per_image=per_image,
         sync=sync,
         class_weights=class_weights,
+        ignore_index=ignore_index,
+        mask=mask,
+        weights=weights,
+        class_dim=class_dim,
+        reduction=reduction,
     )
-    return elements.reduce("sigmoid_tversky_loss", reduction)
 
 
 def tversky_of(sums: RegionSums, alpha: float, beta: float, smooth: float) -> Tensor:
