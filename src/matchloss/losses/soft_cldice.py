@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .._core import LossModule, Reduction, check_positive, or_one, reduce_loss
 from ._maps import Maps, sigmoid_maps, softmax_maps
+from ._region import ratio
 
 
 def soft_cldice_loss(
@@ -140,9 +141,7 @@ def _cldice(caller: str, maps: Maps, iterations: int, smooth: float, reduction: 
 
 def _share(lines: Tensor, region: Tensor, smooth: float) -> Tensor:
     """``(N, C)`` share of the centre lines that lies within the region; all of it where there are no lines."""
-    within, total = (lines * region).flatten(2).sum(2) + smooth, lines.flatten(2).sum(2) + smooth
-    none = total == 0  # not `total > 0`: that would hide a NaN
-    return torch.where(none, 1.0, within / torch.where(none, 1.0, total))
+    return ratio((lines * region).flatten(2).sum(2) + smooth, lines.flatten(2).sum(2) + smooth)
 
 
 def _skeleton(maps: Tensor, iterations: int) -> Tensor:
