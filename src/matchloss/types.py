@@ -1,4 +1,4 @@
-"""The three types that travel between the parts: Targets, Assignment, LossTerms."""
+"""The types that travel between the parts: Targets, Assignment, LossTerms, Detections."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -31,6 +31,19 @@ class Assignment(NamedTuple):
     """``(B, A)`` float, soft class target of that class, 0 for background."""
     ignore: Tensor
     """``(B, A)`` bool, True where the prediction is neither positive nor negative."""
+
+
+class Detections(NamedTuple):
+    """Boxes found in a batch, the best first, padded to the same number an image."""
+
+    boxes: Tensor
+    """``(B, K, 4)`` xyxy in pixels; zeros where padded."""
+    scores: Tensor
+    """``(B, K)``, 0 where padded."""
+    labels: Tensor
+    """``(B, K)`` int64, -1 where padded."""
+    valid: Tensor
+    """``(B, K)`` bool, False where padded."""
 
 
 class Targets(NamedTuple):
