@@ -2,3 +2,7 @@
 
 # Segmentation
 from .segmentation import SegmentationCriterion as SegmentationCriterion
+
+# Detection
+from .task_aligned import TaskAlignedCriterion as TaskAlignedCriterion
+from .retinanet import RetinaNetCriterion as RetinaNetCriterion

@@ -1,5 +1,11 @@
 """Pure functions on boxes and points; losses and assigners meet here."""
 
+from .anchors import (
+    OCTAVE_SCALES as OCTAVE_SCALES,
+    decode_deltas as decode_deltas,
+    encode_deltas as encode_deltas,
+    grid_anchors as grid_anchors,
+)
 from .boxes import (
     box_area as box_area,
     clip_boxes as clip_boxes,
@@ -9,6 +15,7 @@ from .boxes import (
     xyxy_to_cxcywh as xyxy_to_cxcywh,
     xyxy_to_xywh as xyxy_to_xywh,
 )
+from .levels import DenseOutputs as DenseOutputs, Levels as Levels, flatten_levels as flatten_levels
 from .overlaps import (
     BoxPair as BoxPair,
     box_ciou as box_ciou,
@@ -24,6 +31,7 @@ from .points import (
     Points as Points,
     boxes_from_distances as boxes_from_distances,
     distances_from_boxes as distances_from_boxes,
+    expected_distances as expected_distances,
     grid_points as grid_points,
     inside_boxes as inside_boxes,
 )

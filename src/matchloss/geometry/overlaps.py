@@ -15,8 +15,8 @@ from torch import Tensor
 
 from .._core import compute_dtype, or_one, to_compute
 
-SMALLEST_SIDE = 1e-6
-"""Of the enclosing box: the aspect ratio of anything narrower is noise, with a gradient to match."""
+SMALLEST_SIDE = 1e-4
+"""Of the enclosing box: the aspect ratio of anything narrower is noise, with a gradient that overflows float16."""
 
 
 class Axis(NamedTuple):
@@ -143,7 +143,7 @@ def pair_siou(pair: BoxPair, *, theta: float = 4.0) -> Tensor:
     x, y = pair
     gamma = 2 - _off_axis(pair)
     distance = 2 - torch.exp(-gamma * x.shift.square()) - torch.exp(-gamma * y.shift.square())
-    shape = _shape_cost(x, theta) + _shape_cost(y, theta)
+    shape = (1 - torch.exp(-size_difference(x))) ** theta + (1 - torch.exp(-size_difference(y))) ** theta
     return pair_iou(pair) - (distance + shape) / 2
 
 
@@ -156,9 +156,20 @@ def intersection_and_union(pair: BoxPair) -> tuple[Tensor, Tensor]:
 
 def center_distance(pair: BoxPair) -> Tensor:
     """Squared distance of the centres over the squared diagonal of the enclosing box."""
+    across, down = center_offset(pair)
+    return (across.square() + down.square()) / hull_diagonal(pair)
+
+
+def center_offset(pair: BoxPair) -> tuple[Tensor, Tensor]:
+    """Centre minus centre of the target, over the longer side of the enclosing box."""
     width, height = relative_hull(pair)
-    distance = (pair.x.shift * width).square() + (pair.y.shift * height).square()
-    return distance / or_one(width.square() + height.square())
+    return pair.x.shift * width, pair.y.shift * height
+
+
+def hull_diagonal(pair: BoxPair) -> Tensor:
+    """Squared diagonal of the enclosing box over its squared longer side; never 0, to divide by."""
+    width, height = relative_hull(pair)
+    return or_one(width.square() + height.square())
 
 
 def aspect_difference(pair: BoxPair) -> Tensor:
@@ -179,16 +190,16 @@ def _side_angle(width: Tensor, height: Tensor) -> Tensor:
     return torch.atan2(width.clamp(min=SMALLEST_SIDE), height.clamp(min=SMALLEST_SIDE))
 
 
+def size_difference(axis: Axis) -> Tensor:
+    """Difference of the sides over the larger one, in [0, 1]."""
+    larger = or_one(torch.maximum(axis.size, axis.target_size))
+    return (axis.size - axis.target_size).abs() / larger
+
+
 def _off_axis(pair: BoxPair) -> Tensor:
     """``sin 2a`` of the angle between an axis and the line of the centres: 0 on an axis, 1 on the diagonal.
 
     The paper's ``1 - 2 sin²(arcsin s - π/4)`` without its arcsin, whose gradient is infinite on an axis.
     """
-    width, height = relative_hull(pair)
-    across, down = (pair.x.shift * width).abs(), (pair.y.shift * height).abs()
-    return 2 * across * down / or_one(across.square() + down.square())
-
-
-def _shape_cost(axis: Axis, theta: float) -> Tensor:
-    larger = or_one(torch.maximum(axis.size, axis.target_size))
-    return (1 - torch.exp(-(axis.size - axis.target_size).abs() / larger)) ** theta
+    across, down = center_offset(pair)
+    return 2 * (across * down).abs() / or_one(across.square() + down.square())

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._core import to_compute
+
 
 class Points(NamedTuple):
     """The points of all levels, one level after the other, each row by row."""
@@ -79,3 +81,20 @@ def inside_boxes(points: Tensor, boxes: Tensor, *, margin: float = 0.0) -> Tenso
     x1, y1, x2, y2 = boxes.unbind(-1)
     nearest = torch.minimum(torch.minimum(x - x1, x2 - x), torch.minimum(y - y1, y2 - y))
     return nearest > margin
+
+
+def expected_distances(sides: Tensor) -> Tensor:
+    """Distances, in cells, of sides ``(..., 4 * bins)``: the mean of each side's distribution over 0 .. bins - 1.
+
+    With one bin a side is the distance itself.
+
+    Example:
+        >>> expected_distances(torch.tensor([0.0, 0.0, 99.0] * 2 + [0.0, 0.0, 0.0] * 2))
+        tensor([2., 2., 1., 1.])
+    """
+    bins = sides.shape[-1] // 4
+    sides = to_compute(sides)
+    if bins == 1:
+        return sides
+    places = torch.arange(bins, device=sides.device, dtype=sides.dtype)
+    return (sides.unflatten(-1, (4, bins)).softmax(-1) * places).sum(-1)

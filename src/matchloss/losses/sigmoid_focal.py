@@ -14,6 +14,7 @@ def sigmoid_focal_loss(
     logits: Tensor,
     targets: Tensor,
     *,
+    scores: Tensor | None = None,
     alpha: float | None = 0.25,
     gamma: float = 2.0,
     ignore_index: int | None = -100,
@@ -32,6 +33,7 @@ def sigmoid_focal_loss(
     Shapes:
         logits: (*), or (*, C) with labels; any float dtype.
         targets: (*) floats in [0, 1], or (*) integer labels for (*, C) logits, -1 = background; no one-hot is needed.
+        scores: (*) floats beside labels, the soft target of the labelled class; 1 where not given.
         returns: () or, with reduction "none", the shape of the logits, float32 (float64 for float64).
 
     Args:
@@ -67,11 +69,17 @@ def sigmoid_focal_loss(
     if alpha is not None and not 0 <= alpha <= 1:
         raise ValueError(f"sigmoid_focal_loss: expected alpha in [0, 1] or None, got {alpha}")
     check_positive("sigmoid_focal_loss", "gamma", gamma, or_zero=True)
-    sums_labels = targets.shape == logits.shape[:-1] and mask is None and weights is None and reduction != "none"
-    if sums_labels and use_fast_path():
+    bare = scores is None and mask is None and weights is None and reduction != "none"
+    if bare and targets.shape == logits.shape[:-1] and use_fast_path():
         return _sum_of_labels(logits, targets, alpha, gamma, ignore_index, reduction)
     inputs = read_binary_inputs(
-        "sigmoid_focal_loss", logits, targets, ignore_index=ignore_index, mask=mask, weights=weights
+        "sigmoid_focal_loss",
+        logits,
+        targets,
+        scores=scores,
+        ignore_index=ignore_index,
+        mask=mask,
+        weights=weights,
     )
     loss = focal_term(inputs.logits, inputs.targets, alpha, gamma)
     return reduce_loss("sigmoid_focal_loss", loss, reduction, valid=inputs.valid, weights=inputs.weights)
@@ -111,12 +119,19 @@ class SigmoidFocalLoss(LossModule):
         self.reduction: Reduction = reduction
 
     def forward(
-        self, logits: Tensor, targets: Tensor, *, mask: Tensor | None = None, weights: Tensor | None = None
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        *,
+        scores: Tensor | None = None,
+        mask: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Compute the loss."""
         return sigmoid_focal_loss(
             logits,
             targets,
+            scores=scores,
             alpha=self.alpha,
             gamma=self.gamma,
             ignore_index=self.ignore_index,

@@ -1,1 +1,6 @@
 """Decoding of predictions, and non-maximum suppression."""
+
+from .nms import Kept as Kept, non_maximum_suppression as non_maximum_suppression
+from .retinanet import decode_retinanet as decode_retinanet
+from .select import select_detections as select_detections
+from .task_aligned import decode_task_aligned as decode_task_aligned

@@ -1,6 +1,8 @@
 """Readers of training data: one file a format, one error for whatever is wrong with it."""
 
+from matchloss.recipes.data.annotations import Truth
+from matchloss.recipes.data.boxes import BoxFolder, BoxSample
 from matchloss.recipes.data.errors import DataError
 from matchloss.recipes.data.masks import IGNORE_INDEX, Sample, SegmentationFolder
 
-__all__ = ["IGNORE_INDEX", "DataError", "Sample", "SegmentationFolder"]
+__all__ = ["IGNORE_INDEX", "BoxFolder", "BoxSample", "DataError", "Sample", "SegmentationFolder", "Truth"]

@@ -1,0 +1,46 @@
+"""What the criteria of dense detectors share about targets and assignments."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..types import Assignment, Targets
+
+
+def elementwise(module: nn.Module) -> nn.Module:
+    """The same loss without its reduction: a criterion sums, and divides once."""
+    module = copy.deepcopy(module)
+    module.reduction = "none"  # type: ignore[assignment]
+    return module
+
+
+def read_targets(targets: Targets | Sequence[dict[str, Tensor]]) -> Targets:
+    """Targets of a batch, with room for one object at least, so that there is something to gather."""
+    if not isinstance(targets, Targets):
+        targets = Targets.from_list(targets)
+    if targets.labels.shape[1]:
+        return targets
+    batch = len(targets.labels)
+    return targets._replace(
+        labels=targets.labels.new_zeros(batch, 1),
+        boxes=targets.boxes.new_zeros(batch, 1, targets.boxes.shape[-1]),
+        valid=targets.valid.new_zeros(batch, 1),
+        ignore=targets.ignore.new_zeros(batch, 1),
+        weights=targets.weights.new_ones(batch, 1),
+    )
+
+
+def of_targets(values: Tensor, target_index: Tensor) -> Tensor:
+    """Values ``(B, M, ...)`` of each prediction's target, ``(B, A, ...)``; background has those of the first one."""
+    index = target_index.clamp(min=0)
+    extra = values.shape[2:]
+    return values.gather(1, index.reshape(*index.shape, *[1] * len(extra)).expand(*index.shape, *extra))
+
+
+def starved_targets(assignment: Assignment, targets: Targets) -> Tensor:
+    """How many objects no prediction is trained on."""
+    taken = torch.zeros_like(targets.labels)
+    taken.scatter_add_(1, assignment.target_index.clamp(min=0), (assignment.target_index >= 0).long())
+    return (targets.valid & ~targets.ignore & (taken == 0)).sum()
