@@ -1,6 +1,6 @@
 """One row a loss: the list that tests, benchmarks and plots read. A new loss adds its row, and every law holds it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,10 @@ class LossCase:
     """False only where the loss is piecewise constant in a way finite differences cannot see; say why beside it."""
     syncs: bool = False
     """True where the loss reads data on the host; its docstring says so."""
+    module_only: tuple[str, ...] = ()
+    """Options of the module that the function lacks, since only the module keeps something between calls."""
+    extremes: Callable[[inputs.Inputs], Iterator[inputs.Inputs]] = inputs.extreme_logits
+    """Inputs -> what must have a finite loss and gradient in every dtype."""
 
     @property
     def name(self) -> str:
@@ -37,6 +41,7 @@ class LossCase:
 
 
 POS_WEIGHT = torch.tensor([0.5, 2.0, 4.0], dtype=torch.float64)
+RUNNING_MEAN = torch.tensor(0.375, dtype=torch.float64)
 CLASS_WEIGHTS = torch.tensor([0.5, 1.0, 2.0, 0.0], dtype=torch.float64)
 
 LOSSES: tuple[LossCase, ...] = (
@@ -115,6 +120,12 @@ LOSSES: tuple[LossCase, ...] = (
         inputs.anchor_labels,
         ref.sigmoid_focal_loss,
         options=({}, {"alpha": None, "gamma": 0.5}, {"alpha": 0.9, "gamma": 0.0}),
+    ),
+    LossCase(
+        losses.sigmoid_focal_loss,
+        losses.SigmoidFocalLoss,
+        inputs.anchor_scores,
+        ref.sigmoid_focal_loss,
     ),
     LossCase(
         losses.softmax_focal_loss,
@@ -237,6 +248,122 @@ LOSSES: tuple[LossCase, ...] = (
         losses.DistributionFocalLoss,
         inputs.bin_logits,
         ref.distribution_focal_loss,
+    ),
+    # Boxes
+    LossCase(
+        losses.iou_loss,
+        losses.IoULoss,
+        inputs.box_pairs,
+        ref.iou_loss,
+        options=({}, {"mode": "log"}),
+        extremes=inputs.extreme_boxes,
+    ),
+    LossCase(losses.giou_loss, losses.GIoULoss, inputs.box_pairs, ref.giou_loss, extremes=inputs.extreme_boxes),
+    LossCase(losses.diou_loss, losses.DIoULoss, inputs.box_pairs, ref.diou_loss, extremes=inputs.extreme_boxes),
+    LossCase(
+        losses.ciou_loss,
+        losses.CIoULoss,
+        inputs.box_pairs,
+        ref.ciou_loss,
+        gradcheck=False,  # finite differences see the factor alpha that the gradient takes for a constant
+        extremes=inputs.extreme_boxes,
+    ),
+    LossCase(
+        losses.siou_loss,
+        losses.SIoULoss,
+        inputs.box_pairs,
+        ref.siou_loss,
+        options=({}, {"theta": 2.5}),
+        extremes=inputs.extreme_boxes,
+    ),
+    LossCase(losses.eiou_loss, losses.EIoULoss, inputs.box_pairs, ref.eiou_loss, extremes=inputs.extreme_boxes),
+    LossCase(
+        losses.focal_eiou_loss,
+        losses.FocalEIoULoss,
+        inputs.box_pairs,
+        ref.focal_eiou_loss,
+        options=({}, {"gamma": 0.0}, {"gamma": 2.0}),
+        gradcheck=False,  # finite differences see the weight that the gradient takes for a constant
+        extremes=inputs.extreme_boxes,
+    ),
+    LossCase(
+        losses.alpha_iou_loss,
+        losses.AlphaIoULoss,
+        inputs.box_pairs,
+        ref.alpha_iou_loss,
+        options=({}, {"kind": "giou"}, {"kind": "diou", "alpha": 1.5}),
+        extremes=inputs.extreme_boxes,
+    ),
+    LossCase(
+        losses.alpha_iou_loss,
+        losses.AlphaIoULoss,
+        inputs.box_pairs,
+        ref.alpha_iou_loss,
+        options=({"kind": "ciou"}, {"kind": "ciou", "alpha": 1.0}),
+        gradcheck=False,  # as for ciou_loss
+        extremes=inputs.extreme_boxes,
+    ),
+    LossCase(
+        losses.wise_iou_loss,
+        losses.WiseIoULoss,
+        inputs.box_pairs,
+        ref.wise_iou_loss,
+        options=(
+            {},
+            {"version": "v2", "running_mean": RUNNING_MEAN},
+            {"version": "v3", "running_mean": RUNNING_MEAN},
+            {"version": "v2", "running_mean": 0.5, "gamma": 2.0},
+            {"version": "v3", "running_mean": 0.25, "alpha": 1.5, "delta": 2.0},
+        ),
+        module_only=("momentum",),
+        gradcheck=False,  # finite differences see the factors that the gradient takes for constants
+        extremes=inputs.extreme_boxes,
+    ),
+    LossCase(
+        losses.mpdiou_loss,
+        losses.MPDIoULoss,
+        inputs.box_pairs,
+        ref.mpdiou_loss,
+        options=({}, {"image_size": (20, 30)}),
+        extremes=inputs.extreme_boxes,
+    ),
+    LossCase(
+        losses.inner_iou_loss,
+        losses.InnerIoULoss,
+        inputs.box_pairs,
+        ref.inner_iou_loss,
+        options=(
+            {},
+            {"ratio": 1.25},
+            *({"kind": kind, "ratio": ratio} for kind, ratio in (("giou", 0.5), ("diou", 0.8), ("eiou", 1.2))),
+            {"kind": "siou"},
+        ),
+        extremes=inputs.extreme_boxes,
+    ),
+    LossCase(
+        losses.inner_iou_loss,
+        losses.InnerIoULoss,
+        inputs.box_pairs,
+        ref.inner_iou_loss,
+        options=({"kind": "ciou"},),
+        gradcheck=False,  # as for ciou_loss
+        extremes=inputs.extreme_boxes,
+    ),
+    LossCase(
+        losses.shape_iou_loss,
+        losses.ShapeIoULoss,
+        inputs.box_pairs,
+        ref.shape_iou_loss,
+        options=({}, {"scale": 1.0}, {"scale": 0.4}),
+        extremes=inputs.extreme_boxes,
+    ),
+    LossCase(
+        losses.nwd_loss,
+        losses.NWDLoss,
+        inputs.box_pairs,
+        ref.nwd_loss,
+        options=({}, {"constant": 3.0}),
+        extremes=inputs.extreme_boxes,
     ),
     # Region overlap
     LossCase(

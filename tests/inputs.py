@@ -1,7 +1,7 @@
 """Example inputs of the losses: float64, small, the same on each call."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,12 @@ class Inputs:
     """Shape of `mask` and `weights`: of the labels for class logits, else of the predictions."""
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     """Further tensors the loss needs, by keyword."""
+
+    def over_predictions(self, mask: Tensor) -> Tensor:
+        """A mask of `mask_shape` with the dimension it lacks: the coordinates come last, the classes second."""
+        if mask.shape == self.predictions.shape:
+            return mask
+        return mask.unsqueeze(-1 if mask.shape == self.predictions.shape[:-1] else 1)
 
 
 def generator(seed: int) -> torch.Generator:
@@ -141,3 +147,51 @@ def given_distances(batch: int) -> Inputs:
     inputs = class_logits(batch)
     distances = torch.randn(inputs.predictions.shape, generator=generator(23), dtype=torch.float64)
     return Inputs(inputs.predictions, inputs.targets, inputs.mask_shape, {"distance_maps": distances})
+
+
+def extreme_logits(inputs: Inputs) -> Iterator[Inputs]:
+    """Logits far beyond any probability, all zero, all but zero."""
+    signs = inputs.predictions.sign()
+    for logits in (1e4 * signs, -1e4 * signs, 20 * signs, torch.zeros_like(signs), inputs.predictions * 1e-30):
+        yield replace(inputs, predictions=logits)
+
+
+def box_pairs(batch: int) -> Inputs:
+    """(N, 5, 4) xyxy boxes: near the target, inside it, around it, apart from it, across it; no two sides in line."""
+    rng = generator(30)
+    pairs = torch.tensor(
+        [
+            [[1.0, 2.0, 7.0, 8.0], [2.0, 1.5, 9.0, 7.5]],
+            [[4.0, 4.0, 6.0, 7.0], [2.0, 1.0, 9.0, 9.0]],
+            [[-3.0, 0.0, 12.0, 11.0], [1.0, 2.0, 6.0, 5.0]],
+            [[0.0, 0.0, 3.0, 2.0], [6.0, 9.0, 8.0, 15.0]],
+            [[-5.0, 3.0, 9.0, 4.0], [2.0, -6.0, 3.0, 8.0]],
+        ],
+        dtype=torch.float64,
+    )
+    pairs = pairs + 0.4 * torch.rand(batch, *pairs.shape, generator=rng, dtype=torch.float64)
+    return Inputs(pairs[:, :, 0], pairs[:, :, 1], (batch, len(pairs[0])))
+
+
+def extreme_boxes(inputs: Inputs) -> Iterator[Inputs]:
+    """Boxes without area, inverted, equal to their targets, far away, tiny and huge, within the range of float16."""
+    yield from extreme_logits(inputs)
+    boxes, targets = inputs.predictions, inputs.targets
+    low, high = boxes[..., :2], boxes[..., 2:]
+    odd = {
+        "point": torch.cat([low, low], -1),
+        "line": torch.cat([low, torch.stack([high[..., 0], low[..., 1]], -1)], -1),
+        "inverted": torch.cat([high, low], -1),
+        "far": boxes + 3e4,
+        "huge": 4e3 * boxes,
+        "tiny": targets[..., [0, 1, 0, 1]] + 1e-3 * boxes,
+    }
+    for one in odd.values():
+        yield replace(inputs, predictions=one)
+        yield replace(inputs, targets=one)
+        # What half precision makes of a box, so that the two are equal in every dtype.
+        same = one.bfloat16().half().to(one.dtype)
+        yield replace(inputs, predictions=same, targets=same)
+        yield replace(inputs, predictions=same[..., [2, 3, 0, 1]], targets=same)
+    yield replace(inputs, predictions=1e-3 * boxes, targets=1e-3 * targets)
+    yield replace(inputs, predictions=targets)

@@ -2,40 +2,23 @@
 
 import json
 import shutil
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from matchloss import cli
+from command_line import assert_one_line, call_cli, run_cli
 from matchloss.recipes.segment import Settings
 from toy_training import blob_folder
 
 TINY = ["--steps", "4", "--batch-size", "2", "--crop", "32", "--validate-every", "2", "--save-every", "2"]
 
 
-class Result:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Call the console script's own function; the exit code and what was printed."""
-
-    def call(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["matchloss", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        printed = capsys.readouterr()
-        return Result(code, printed.out, printed.err)
-
-    return call
+    return partial(run_cli, monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +31,8 @@ def trained(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run made by the command."""
     out = tmp_path_factory.mktemp("trained") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["matchloss", "train", "segment", "--data", str(blobs), "--out", str(out), *TINY])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-    assert not end.value.code
+        assert call_cli(patch, "train", "segment", "--data", blobs, "--out", out, *TINY) == 0
     return out
-
-
-def assert_one_line(result: Result, *words: str) -> None:
-    assert result.code == 2
-    lines = result.err.strip().splitlines()
-    assert len(lines) == 1, result.err
-    assert lines[0].startswith("error: ")
-    assert "Traceback" not in result.out + result.err
-    for word in words:
-        assert word in lines[0]
 
 
 def test_train_writes_a_whole_run(trained: Path) -> None:

@@ -4,18 +4,24 @@ import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+
+import pytest
 
 from matchloss import cli
-from matchloss.recipes.segment import Settings
+from matchloss.recipes import detect, segment
+from matchloss.recipes.settings import TrainSettings
 
 
-def test_help_comes_without_the_slow_imports() -> None:
+@pytest.mark.parametrize("kind", ["segment", "detect"])
+def test_help_comes_without_the_slow_imports(kind: str) -> None:
+    slow = {"lightning_fabric", "monai", "transformers", "tensorboard", "faster_coco_eval"}
     code = (
-        "import sys; sys.argv = ['matchloss', 'train', 'segment', '--help']\n"
+        f"import sys; sys.argv = ['matchloss', 'train', '{kind}', '--help']\n"
         "from matchloss.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print([name for name in ('lightning_fabric', 'monai', 'transformers', 'tensorboard') if name in sys.modules])"
+        f"print(sorted({slow!r} & set(sys.modules)))"
     )
     wide = {**os.environ, "COLUMNS": "300"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=wide)
@@ -24,9 +30,12 @@ def test_help_comes_without_the_slow_imports() -> None:
     assert "--time-limit" in done.stdout
 
 
-def test_options_are_the_settings() -> None:
-    options = inspect.signature(cli.train_segment).parameters
-    defaults = Settings(data="")
+@pytest.mark.parametrize(
+    ("command", "defaults"),
+    [(cli.train_segment, segment.Settings(data="")), (cli.train_detect, detect.Settings(data=""))],
+)
+def test_options_are_the_settings(command: Callable[..., None], defaults: TrainSettings) -> None:
+    options = inspect.signature(command).parameters
     shared = [name for name in options if hasattr(defaults, name)]
     assert len(shared) >= 15
     for name in shared:

@@ -24,31 +24,11 @@ from matchloss.recipes.errors import RunError
 from matchloss.recipes.log import read_history
 from matchloss.recipes.settings import Machine
 from matchloss.recipes.stream import draws_of_step, step_seed
-from toy_training import CPU, ToySettings, ToyTask, fail_in_process, run_toy
+from toy_training import CPU, ToySettings, ToyTask, assert_same_run, fail_in_process, run_toy
 
 
 class Killed(BaseException):
     """As sudden as a signal, for whoever catches exceptions only."""
-
-
-def history_without_times(run: Path) -> list[dict]:
-    return [{name: value for name, value in record.items() if name != "seconds"} for record in read_history(run)]
-
-
-def assert_same_run(run: Path, other: Path) -> None:
-    """Weights, moments, best score and logged scalars are equal, bit for bit."""
-    for name in ("last.pt", "best.pt"):
-        one, two = load_checkpoint(run / name), load_checkpoint(other / name)
-        assert one["model"].keys() == two["model"].keys()
-        assert all(torch.equal(one["model"][key], two["model"][key]) for key in one["model"])
-        moments, moments_two = one["optimizer"]["state"], two["optimizer"]["state"]
-        assert moments
-        for index in moments:
-            assert all(torch.equal(moments[index][key], moments_two[index][key]) for key in moments[index])
-        for state in (one["state"], two["state"]):
-            del state["seconds"]
-        assert one["state"] == two["state"]
-    assert history_without_times(run) == history_without_times(other)
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,35 @@ def run_toy(run: Path, settings: ToySettings = ToySettings(), machine: Machine =
     return load_checkpoint(run / "last.pt")
 
 
+def history_without_times(run: Path) -> list[dict]:
+    from matchloss.recipes.log import read_history
+
+    return [{name: value for name, value in record.items() if name != "seconds"} for record in read_history(run)]
+
+
+def assert_same_run(run: Path, other: Path) -> None:
+    """Weights, their average, moments, best score and logged scalars are equal, bit for bit."""
+    from matchloss.recipes.checkpoint import load_checkpoint
+
+    for name in ("last.pt", "best.pt"):
+        one, two = load_checkpoint(run / name), load_checkpoint(other / name)
+        assert one["model"].keys() == two["model"].keys()
+        assert all(torch.equal(one["model"][key], two["model"][key]) for key in one["model"])
+        assert ("ema" in one) == ("ema" in two)
+        if "ema" in one:
+            assert one["ema"]["updates"] == two["ema"]["updates"]
+            averages = one["ema"]["model"], two["ema"]["model"]
+            assert all(torch.equal(averages[0][key], averages[1][key]) for key in one["model"])
+        moments, moments_two = one["optimizer"]["state"], two["optimizer"]["state"]
+        assert moments
+        for index in moments:
+            assert all(torch.equal(moments[index][key], moments_two[index][key]) for key in moments[index])
+        for state in (one["state"], two["state"]):
+            del state["seconds"]
+        assert one["state"] == two["state"]
+    assert history_without_times(run) == history_without_times(other)
+
+
 def fail_in_process(rank: int) -> None:
     raise DataError("images/3.png: expected a picture, got noise")
 
@@ -99,6 +128,32 @@ def blob_folder(root: Path, *, train: int = 4, val: int = 3, size: int = 40) -> 
             for folder, array in (("labels", labels), ("images", np.repeat(grey[..., None], 3, 2).astype(np.uint8))):
                 (root / folder).mkdir(parents=True, exist_ok=True)
                 Image.fromarray(array).save(root / folder / f"{name}.png")
+        (root / f"{split}.txt").write_text("\n".join(names))
+    return root
+
+
+COLORS = {"brick": (200, 60, 40), "leaf": (50, 170, 60)}
+
+
+def rectangle_folder(root: Path, *, train: int = 6, val: int = 3, width: int = 96, height: int = 64) -> Path:
+    """Grey images with coloured rectangles, as Pascal VOC; the first of each split holds none."""
+    rng = np.random.default_rng(0)
+    for folder in ("JPEGImages", "Annotations"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for split, count in (("train", train), ("val", val)):
+        names = [f"{split}{number}" for number in range(count)]
+        for number, name in enumerate(names):
+            pixels, objects = rng.integers(90, 130, (height, width, 3)).astype(np.uint8), ""
+            for kind, color in list(COLORS.items()) * min(number, 2):
+                x, y = rng.integers(0, width - 30), rng.integers(0, height - 26)
+                w, h = rng.integers(16, 30), rng.integers(14, 26)
+                pixels[y : y + h, x : x + w] = color
+                sides = f"<xmin>{x}</xmin><ymin>{y}</ymin><xmax>{x + w}</xmax><ymax>{y + h}</ymax>"
+                objects += f"<object><name>{kind}</name><bndbox>{sides}</bndbox></object>"
+            Image.fromarray(pixels).save(root / "JPEGImages" / f"{name}.jpg", quality=95)
+            size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+            text = f"<annotation><filename>{name}.jpg</filename>{size}{objects}</annotation>"
+            (root / "Annotations" / f"{name}.xml").write_text(text)
         (root / f"{split}.txt").write_text("\n".join(names))
     return root
 

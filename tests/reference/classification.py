@@ -18,8 +18,10 @@ def cross_entropy_loss(
     return loss, count if class_weights is None else float(((factor * one_hot).sum(1) * valid).sum())
 
 
-def sigmoid_focal_loss(logits, targets, mask=None, weights=None, *, alpha=0.25, gamma=2.0, ignore_index=-100):
-    t, valid = binary_targets(logits, targets, mask, ignore_index)
+def sigmoid_focal_loss(
+    logits, targets, mask=None, weights=None, *, scores=None, alpha=0.25, gamma=2.0, ignore_index=-100
+):
+    t, valid = binary_targets(logits, targets, mask, ignore_index, scores)
     p = sigmoid(logits)
     p_t = p * t + (1 - p) * (1 - t)
     alpha_t = 1.0 if alpha is None else alpha * t + (1 - alpha) * (1 - t)

@@ -1,1 +1,7 @@
 """Matching: (predictions, Targets) -> Assignment, one file an assigner."""
+
+# Of predictions
+from .task_aligned import TaskAlignedAssigner as TaskAlignedAssigner
+from .simota import SimOTAAssigner as SimOTAAssigner
+from .max_iou import MaxIoUAssigner as MaxIoUAssigner
+from .atss import ATSSAssigner as ATSSAssigner

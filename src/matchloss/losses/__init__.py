@@ -30,6 +30,21 @@ from .balanced_l1 import BalancedL1Loss as BalancedL1Loss, balanced_l1_loss as b
 from .distribution_focal import DistributionFocalLoss as DistributionFocalLoss
 from .distribution_focal import distribution_focal_loss as distribution_focal_loss
 
+# Boxes
+from .iou import IoULoss as IoULoss, iou_loss as iou_loss
+from .giou import GIoULoss as GIoULoss, giou_loss as giou_loss
+from .diou import DIoULoss as DIoULoss, diou_loss as diou_loss
+from .ciou import CIoULoss as CIoULoss, ciou_loss as ciou_loss
+from .eiou import EIoULoss as EIoULoss, eiou_loss as eiou_loss
+from .focal_eiou import FocalEIoULoss as FocalEIoULoss, focal_eiou_loss as focal_eiou_loss
+from .siou import SIoULoss as SIoULoss, siou_loss as siou_loss
+from .alpha_iou import AlphaIoULoss as AlphaIoULoss, alpha_iou_loss as alpha_iou_loss
+from .wise_iou import WiseIoULoss as WiseIoULoss, wise_iou_loss as wise_iou_loss
+from .mpdiou import MPDIoULoss as MPDIoULoss, mpdiou_loss as mpdiou_loss
+from .inner_iou import InnerIoULoss as InnerIoULoss, inner_iou_loss as inner_iou_loss
+from .shape_iou import ShapeIoULoss as ShapeIoULoss, shape_iou_loss as shape_iou_loss
+from .nwd import NWDLoss as NWDLoss, nwd_loss as nwd_loss
+
 # Region overlap
 from .dice import SoftmaxDiceLoss as SoftmaxDiceLoss, softmax_dice_loss as softmax_dice_loss
 from .dice import SigmoidDiceLoss as SigmoidDiceLoss, sigmoid_dice_loss as sigmoid_dice_loss

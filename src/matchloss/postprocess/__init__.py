@@ -4,3 +4,4 @@ from .nms import Kept as Kept, non_maximum_suppression as non_maximum_suppressio
 from .retinanet import decode_retinanet as decode_retinanet
 from .select import select_detections as select_detections
 from .task_aligned import decode_task_aligned as decode_task_aligned
+from .soft_nms import soft_nms as soft_nms

@@ -7,13 +7,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .._core import check_float, check_option, check_positive
+from .._core import check_float, check_option, check_positive, to_compute
 from ..geometry import box_diou, box_iou, pairwise
 
 Criterion = Literal["iou", "diou"]
 Overlap = Callable[[Tensor, Tensor], Tensor]
 OVERLAPS: dict[str, Overlap] = {"iou": box_iou, "diou": box_diou}
-PAIRS_AT_ONCE = 2**22
+PAIRS_AT_ONCE = 2**20
 """Of boxes, over the batch: what is compared at a time."""
 
 
@@ -95,7 +95,7 @@ def non_maximum_suppression(
     front = (~kept).to(torch.uint8).sort(stable=True).indices[:, :max_detections]
     valid = kept.gather(1, front)
     indices = torch.where(valid, order.gather(1, front), 0)
-    return Kept(indices.reshape(*shape, -1), valid.reshape(*shape, -1))
+    return Kept(indices.reshape(*shape, valid.shape[1]), valid.reshape(*shape, valid.shape[1]))
 
 
 def flat_inputs(caller: str, boxes: Tensor, scores: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,7 +111,8 @@ def flat_inputs(caller: str, boxes: Tensor, scores: Tensor, labels: Tensor | Non
         got = f"{tuple(labels.shape)} of {labels.dtype} for {tuple(scores.shape)}"
         raise ValueError(f"{caller}: expected integer labels of the scores' shape, got {got}")
     rows, count = math.prod(scores.shape[:-1]), scores.shape[-1]
-    return boxes.detach().reshape(rows, count, 4), scores.detach().reshape(rows, count), labels.reshape(rows, count)
+    boxes, scores = to_compute(boxes.detach()), to_compute(scores.detach())
+    return boxes.reshape(rows, count, 4), scores.reshape(rows, count), labels.reshape(rows, count)
 
 
 def usable_boxes(boxes: Tensor, scores: Tensor, score_threshold: float | None) -> Tensor:

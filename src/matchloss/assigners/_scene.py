@@ -1,0 +1,91 @@
+"""What an assigner of predictions reads: predictions, points and targets of a batch, checked and widened."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._core import check_float, compute_dtype
+from ..types import Targets
+from ._targets import ReadTargets, read_targets, target_chunks
+
+
+class Scene(NamedTuple):
+    """A batch. Points and strides have a first dimension of 1 where all images share them."""
+
+    scores: Tensor
+    """``(B, A, C)`` probabilities."""
+    boxes: Tensor
+    """``(B, A, 4)`` xyxy in pixels."""
+    points: Tensor
+    """``(1 or B, A, 2)`` pixels."""
+    strides: Tensor | None
+    """``(1 or B, A)`` pixels."""
+    targets: ReadTargets
+    """Labels are in range, and no inverted box is matchable."""
+
+    def at(self, index: Tensor) -> "Scene":
+        """Keep the points ``(B, N)`` alone."""
+        images = len(index)
+        corners = index.unsqueeze(-1)
+        strides = None if self.strides is None else self.strides.expand(images, -1).gather(1, index)
+        return self._replace(
+            scores=self.scores.gather(1, corners.expand(-1, -1, self.scores.shape[-1])),
+            boxes=self.boxes.gather(1, corners.expand(-1, -1, 4)),
+            points=self.points.expand(images, -1, -1).gather(1, corners.expand(-1, -1, 2)),
+            strides=strides,
+        )
+
+    def chunks(self) -> Iterator[slice]:
+        """Rows of targets that are looked at together."""
+        images, points = self.boxes.shape[:2]
+        return target_chunks(images, self.targets.labels.shape[1], points)
+
+
+def read_scene(
+    caller: str, scores: Tensor, boxes: Tensor, points: Tensor, targets: Targets, strides: Tensor | None
+) -> Scene:
+    """Check shapes, widen half precision, and mark what can be matched: proper finite boxes of known classes."""
+    _check_shapes(caller, scores, boxes, points, targets, strides)
+    dtype, classes = compute_dtype(boxes), scores.shape[-1]
+    read = read_targets(caller, targets, dtype)
+    _check_labels(caller, torch.where(read.matchable, read.labels, 0), classes)
+    known = (read.labels >= 0) & (read.labels < classes)
+    x1, y1, x2, y2 = read.boxes.unbind(-1)
+    proper = (x2 >= x1) & (y2 >= y1)
+    return Scene(
+        scores=scores.detach().to(dtype),
+        boxes=boxes.detach().to(dtype),
+        points=points.to(dtype).unsqueeze(0),
+        strides=None if strides is None else strides.to(dtype).unsqueeze(0),
+        targets=read._replace(
+            labels=read.labels.long().clamp(0, classes - 1), matchable=read.matchable & proper & known
+        ),
+    )
+
+
+def _check_shapes(
+    caller: str, scores: Tensor, boxes: Tensor, points: Tensor, targets: Targets, strides: Tensor | None
+) -> None:
+    for name, values in (("scores", scores), ("boxes", boxes), ("points", points)):
+        check_float(caller, name, values)
+    if scores.ndim != 3 or scores.shape[-1] == 0:
+        raise ValueError(f"{caller}: expected scores of shape (B, A, C) with C >= 1, got {tuple(scores.shape)}")
+    images, count = scores.shape[:2]
+    wanted = {"boxes": (images, count, 4), "points": (count, 2), "strides": (count,)}
+    for name, tensor in (("boxes", boxes), ("points", points), ("strides", strides)):
+        if tensor is not None and tensor.shape != wanted[name]:
+            raise ValueError(f"{caller}: expected {name} of shape {wanted[name]}, got {tuple(tensor.shape)}")
+    if len(targets.labels) != images:
+        raise ValueError(f"{caller}: expected targets of {images} images, got {len(targets.labels)}")
+
+
+def _check_labels(caller: str, labels: Tensor, classes: int) -> None:
+    """On the CPU alone, where a look at the values costs no sync; elsewhere such a target is not matched."""
+    if labels.device.type != "cpu" or labels.numel() == 0 or torch.compiler.is_compiling():
+        return
+    low, high = (int(value) for value in labels.aminmax())
+    if low < 0 or high >= classes:
+        wrong = low if low < 0 else high
+        raise ValueError(f"{caller}: expected labels of targets in [0, {classes}), got {wrong}")

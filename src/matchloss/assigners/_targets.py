@@ -1,0 +1,112 @@
+"""What all assigners share: which targets may match, which places are ignored, and the gathered result."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._core import check_float, or_one, use_fast_path
+from ..geometry import inside_boxes, xyxy_boxes
+from ..types import Assignment, Targets
+
+PAIRS_AT_ONCE = 2**20
+"""Of targets and places, over the batch: what an assigner holds in memory at a time, some 4 MiB a tensor."""
+
+
+class ReadTargets(NamedTuple):
+    """Targets as assigners use them."""
+
+    boxes: Tensor
+    """``(B, M, 4)`` xyxy in pixels; zeros where not finite."""
+    labels: Tensor
+    """``(B, M)`` int64."""
+    matchable: Tensor
+    """``(B, M)`` bool: an object, neither padding nor an ignore region, with finite coordinates, not inverted."""
+    ignored: Tensor
+    """``(B, M)`` bool: an ignore region."""
+
+
+def read_targets(caller: str, targets: Targets, dtype: torch.dtype) -> ReadTargets:
+    """Boxes in pixels and of one dtype, with the rows that count."""
+    boxes = xyxy_boxes(caller, targets).detach().to(dtype)
+    finite = boxes.isfinite().all(-1)
+    upright = (boxes[..., 2:] >= boxes[..., :2]).all(-1)
+    return ReadTargets(
+        boxes=torch.where(finite[..., None], boxes, 0.0),  # a NaN here would spread through sums and sorts
+        labels=targets.labels,
+        matchable=targets.valid & ~targets.ignore & finite & upright,
+        ignored=targets.valid & targets.ignore & finite,
+    )
+
+
+def target_chunks(batch: int, targets: int, places: int) -> Iterator[slice]:
+    """Slices of the targets, such that no tensor over (batch, slice, places) grows with their number."""
+    step = max(1, PAIRS_AT_ONCE // max(1, batch * places))
+    for start in range(0, targets, step):
+        yield slice(start, min(start + step, targets))
+
+
+def in_ignore_regions(read: ReadTargets, points: Tensor) -> Tensor:
+    """``(B, A)``: whether each of the points ``(A, 2)`` or ``(B, A, 2)`` lies in an ignore region of its image."""
+    batch, targets = read.ignored.shape
+    inside = read.ignored.new_zeros(batch, points.shape[-2])
+    if nothing_set(read.ignored):
+        return inside
+    for chunk in target_chunks(batch, targets, points.shape[-2]):
+        hit = inside_boxes(points.unsqueeze(-3), read.boxes[:, chunk, None])
+        inside = inside | (hit & read.ignored[:, chunk, None]).any(1)
+    return inside
+
+
+def covered_by_ignore_regions(read: ReadTargets, boxes: Tensor, least: float) -> Tensor:
+    """``(B, A)``: whether an ignore region covers at least this fraction of each of the boxes ``(A, 4)``."""
+    batch, targets = read.ignored.shape
+    covered = read.ignored.new_zeros(batch, len(boxes))
+    if nothing_set(read.ignored):
+        return covered
+    for chunk in target_chunks(batch, targets, len(boxes)):
+        share = _covered_share(boxes, read.boxes[:, chunk, None])
+        covered = covered | ((share >= least) & read.ignored[:, chunk, None]).any(1)
+    return covered
+
+
+def _covered_share(boxes: Tensor, regions: Tensor) -> Tensor:
+    """Of each box's own area, axis by axis, so that no area can overflow."""
+    low, high = torch.maximum(boxes[..., :2], regions[..., :2]), torch.minimum(boxes[..., 2:], regions[..., 2:])
+    share = (high - low).clamp(min=0) / or_one((boxes[..., 2:] - boxes[..., :2]).clamp(min=0))
+    return share[..., 0] * share[..., 1]
+
+
+def check_columns(caller: str, name: str, values: Tensor, rows: str, columns: int) -> None:
+    """Reject what is no float tensor of shape (rows, columns); ``rows`` may name several dimensions."""
+    check_float(caller, name, values)
+    if values.ndim != len(rows.split(", ")) + 1 or values.shape[-1] != columns:
+        raise ValueError(f"{caller}: expected {name} of shape ({rows}, {columns}), got {tuple(values.shape)}")
+
+
+def check_count(caller: str, name: str, value: object) -> None:
+    """Reject what is no whole number of at least 1."""
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{caller}: expected {name} to be a whole number >= 1, got {value!r}")
+
+
+def nothing_set(mask: Tensor) -> bool:
+    """Whether a mask is known to be all False; looked up only where that stalls no device."""
+    return mask.numel() == 0 or (mask.device.type == "cpu" and use_fast_path() and not bool(mask.any()))
+
+
+def to_assignment(read: ReadTargets, target_index: Tensor, scores: Tensor, ignore: Tensor) -> Assignment:
+    """Gather the labels of ``target_index (B, A)``, -1 for background; a positive is never ignored.
+
+    Args:
+        read: the targets.
+        target_index: (B, A) int64.
+        scores: (B, A) soft class targets; what stands at background does not count.
+        ignore: (B, A) bool; what stands at positives does not count.
+    """
+    positive = target_index >= 0
+    labels = torch.full_like(target_index, -1)
+    if read.labels.shape[1]:
+        labels = torch.where(positive, read.labels.gather(1, target_index.clamp(min=0)), -1)
+    return Assignment(target_index, labels, torch.where(positive, scores, 0.0), ignore & ~positive)
