@@ -1,7 +1,8 @@
 """matchloss matches predictions to targets and computes the loss."""
 
-from . import criteria as criteria, losses as losses
+from . import assigners as assigners, criteria as criteria, geometry as geometry, losses as losses
+from . import postprocess as postprocess
 from ._core import reference as reference
-from .types import Assignment as Assignment, LossTerms as LossTerms, Targets as Targets
+from .types import Assignment as Assignment, Detections as Detections, LossTerms as LossTerms, Targets as Targets
 
 __version__ = "0.1.0"

@@ -75,7 +75,7 @@ def compare_distributions(rows: BoxRows) -> Tensor:
     bins = rows.sides.shape[-1] // 4
     wanted = distances_from_boxes(rows.points, rows.target_boxes) / rows.strides
     loss = distribution_focal_loss(
-        rows.sides.unflatten(-1, (4, bins)),
+        rows.sides.reshape(-1, 4, bins),
         wanted.clamp(0, bins - 1.01),
         mask=rows.positive[:, None],
         reduction="none",

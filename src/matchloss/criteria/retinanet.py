@@ -7,7 +7,16 @@ from torch import Tensor, nn
 
 from .._core import check_positive, normalizer as over_ranks, to_compute
 from ..assigners import MaxIoUAssigner
-from ..geometry import OCTAVE_SCALES, Levels, box_iou, decode_deltas, encode_deltas, flatten_levels, grid_anchors, xyxy_boxes
+from ..geometry import (
+    OCTAVE_SCALES,
+    Levels,
+    box_iou,
+    decode_deltas,
+    encode_deltas,
+    flatten_levels,
+    grid_anchors,
+    xyxy_boxes,
+)
 from ..losses import SigmoidFocalLoss, SmoothL1Loss
 from ..types import Assignment, LossTerms, Targets
 from ._assign import assign_anchors
@@ -29,9 +38,9 @@ class RetinaNetCriterion(nn.Module):
     simpler to tune: see :class:`TaskAlignedCriterion`.
 
     Shapes:
-        levels: one dict a stride with ``logits (B, n * C, H, W)`` and ``deltas (B, n * 4, H, W)``, for n = ratios x scales
-            anchors a cell in the order of ``grid_anchors``; or one dict with ``logits (B, A, C)``, ``deltas (B, A, 4)`` and ``sizes``
-            [(H, W), ...], which may be left out where the targets know their image_size.
+        levels: one dict a stride with ``logits (B, n * C, H, W)`` and ``deltas (B, n * 4, H, W)``, for n anchors a
+            cell in the order of ``grid_anchors``; or one dict with ``logits (B, A, C)``, ``deltas (B, A, 4)`` and
+            ``sizes`` [(H, W), ...], which may be left out where the targets know their image_size.
         targets: Targets, or a list with one dict an image: ``boxes`` xyxy in pixels, ``labels``, and optional
             ``ignore`` or ``iscrowd``, and ``weights``, which multiply the positives' terms.
         normalizer: optional (), replaces the divisor, for gradient accumulation.

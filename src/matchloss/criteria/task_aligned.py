@@ -167,9 +167,7 @@ class TaskAlignedCriterion(nn.Module):
     ) -> LossTerms:
         """Match, compare, and divide once."""
         targets = read_targets(targets)
-        logits, sides, sizes = flatten_levels(
-            CALLER, levels, "distances", self.strides, image_size=targets.image_size
-        )
+        logits, sides, sizes = flatten_levels(CALLER, levels, "distances", self.strides, image_size=targets.image_size)
         self._check(logits, sides, targets)
         points = grid_points(sizes, self.strides, device=sides.device)
         target_boxes = xyxy_boxes(CALLER, targets)
@@ -239,4 +237,3 @@ class TaskAlignedCriterion(nn.Module):
             raise ValueError(f"{CALLER}: expected dfl_weight=None for distances of one bin, got {self.dfl_weight}")
         if len(targets.labels) != len(logits):
             raise ValueError(f"{CALLER}: expected targets of {len(logits)} images, got {len(targets.labels)}")
-

@@ -91,7 +91,8 @@ def _rows(caller: str, values: Tensor, per_point: int) -> Tensor:
     """``(B, n * D, H, W)`` to ``(B, H * W * n, D)``."""
     if values.shape[1] % per_point:
         raise ValueError(f"{caller}: expected a multiple of {per_point} channels, got {values.shape[1]}")
-    split = values.unflatten(1, (per_point, values.shape[1] // per_point))
+    batch, channels, height, width = values.shape
+    split = values.reshape(batch, per_point, channels // per_point, height, width)
     return split.permute(0, 3, 4, 1, 2).flatten(1, 3)
 
 

@@ -97,4 +97,5 @@ def expected_distances(sides: Tensor) -> Tensor:
     if bins == 1:
         return sides
     places = torch.arange(bins, device=sides.device, dtype=sides.dtype)
-    return (sides.unflatten(-1, (4, bins)).softmax(-1) * places).sum(-1)
+    by_side = sides.reshape(*sides.shape[:-1], 4, bins)
+    return (by_side.softmax(-1) * places).sum(-1)

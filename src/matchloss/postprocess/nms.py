@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._core import check_float, check_option, check_positive, to_compute
+from .._core import check_float, check_option, check_positive, to_compute, use_fast_path
 from ..geometry import box_diou, box_iou, pairwise
 
 Criterion = Literal["iou", "diou"]
@@ -71,7 +72,8 @@ def non_maximum_suppression(
         torchvision and Ultralytics keep classes apart by shifting boxes by label times the largest coordinate, by
         which float16 and large images lose the digits that decide; here labels are compared. torchvision takes one
         image, and leaves the order of equal scores open. Memory is bounded: boxes are compared block by block. On a
-        GPU the host reads one flag a round, some four rounds a block; it does not trace in one graph.
+        GPU the host reads one flag a round, some four rounds a block; it does not trace in one graph. On the CPU
+        Numba does it where it is installed, equal to the last bit; the first call ever compiles for some seconds.
 
     Example:
         The second box overlaps with the first, but is of another class; the third is of the same.
@@ -90,7 +92,14 @@ def non_maximum_suppression(
     usable = usable_boxes(boxes, scores, score_threshold)
     order = torch.where(usable, scores, -torch.inf).sort(descending=True, stable=True).indices[:, :candidates]
     ranked = boxes.gather(1, order[..., None].expand(-1, -1, 4))
-    kept = _greedy(ranked, labels.gather(1, order), usable.gather(1, order), OVERLAPS[criterion], threshold)
+    classes, alive = labels.gather(1, order), usable.gather(1, order)
+    if use_fast_path() and boxes.device.type == "cpu" and boxes.dtype == torch.float32 and find_spec("numba"):
+        from ..kernels.nms_cpu import keep_greedily
+
+        most = order.shape[1] if max_detections is None else max_detections
+        kept = keep_greedily(ranked, classes, alive, is_diou=criterion == "diou", threshold=threshold, most=most)
+    else:
+        kept = _greedy(ranked, classes, alive, OVERLAPS[criterion], threshold)
     # Kept ones to the front, in their order.
     front = (~kept).to(torch.uint8).sort(stable=True).indices[:, :max_detections]
     valid = kept.gather(1, front)

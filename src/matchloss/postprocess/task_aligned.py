@@ -42,9 +42,7 @@ def decode_task_aligned(
         (tensor([-4., -4., 12., 12.]), tensor(1), tensor(0.8808))
     """
     check_option("decode_task_aligned", "activation", activation, ("sigmoid", "softmax"))
-    logits, sides, sizes = flatten_levels(
-        "decode_task_aligned", levels, "distances", strides, image_size=image_size
-    )
+    logits, sides, sizes = flatten_levels("decode_task_aligned", levels, "distances", strides, image_size=image_size)
     points = grid_points(sizes, strides, device=sides.device)
     boxes = boxes_from_distances(points.centers, expected_distances(sides) * points.strides[:, None])
     logits = to_compute(logits)
