@@ -74,6 +74,14 @@ def test_evaluate_prints_a_table_and_writes_metrics(run, shapes: Path, trained: 
     assert (metrics["split"], metrics["checkpoint"], metrics["step"], metrics["images"]) == ("train", "last", 2, 6)
 
 
+def test_other_data_may_be_in_another_format(run, shapes: Path, trained: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(trained, tmp_path / "run"))
+    settings = json.loads((copy / "settings.json").read_text())
+    (copy / "settings.json").write_text(json.dumps(settings | {"format": "coco"}))
+    assert_one_line(run("evaluate", copy), "COCO")
+    assert run("evaluate", copy, "--data", shapes).code == 0
+
+
 def test_evaluate_errors(run, shapes: Path, trained: Path, tmp_path: Path) -> None:
     assert_one_line(run("evaluate", trained, "--data", tmp_path / "none"), "none")
     assert_one_line(run("evaluate", trained, "--split", "test"), "test")

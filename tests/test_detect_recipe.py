@@ -1,15 +1,18 @@
 """The parts of the detection recipe: what is trained with what, inference, gathering, pictures."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from matchloss.criteria import RetinaNetCriterion, TaskAlignedCriterion
+from matchloss.geometry import grid_anchors
 from matchloss.recipes.box_metrics import Detected
-from matchloss.recipes.detect import Batch, DetectionTask, Settings, canvas, composition
+from matchloss.recipes.detect import Batch, DetectionTask, Settings, canvas, composition, open_splits
 from matchloss.recipes.detect_criteria import (
     ASSIGNERS,
     BOX_LOSSES,
@@ -61,6 +64,60 @@ def test_every_way_trains_and_decodes(way: dict[str, str], tmp_path: Path) -> No
     found = make_decoder(composed)(model(images), (64, 64))
     assert found.boxes.shape[0] == 2
     assert found.boxes.shape[1] <= MOST
+
+
+def test_scores_are_qualities_where_the_loss_wants_them() -> None:
+    for assigner, class_loss, scores in (
+        ("tal", "quality", "assigned"),
+        ("atss", "quality", "iou"),
+        ("max-iou", "varifocal", "iou"),
+        ("atss", "bce", "assigned"),
+    ):
+        criterion = make_criterion(composition(Settings(data="", assigner=assigner, class_loss=class_loss)), 3)
+        assert criterion.scores == scores
+
+
+def test_decoder_has_the_anchors_of_the_criterion() -> None:
+    composed = composition(Settings(data="", head="anchors", assigner="max-iou"))
+    criterion = make_criterion(composed, 2)
+    shapes = [(64 // stride, 64 // stride) for stride in STRIDES]
+    levels = [{"logits": torch.full((1, 18, *s), -9.0), "deltas": torch.zeros(1, 36, *s)} for s in shapes]
+    levels[0]["logits"][0, 3 * 2 + 1, 4, 4] = 3.0  # the second scale's first ratio, class 1
+    found = make_decoder(composed)(levels, (64, 64))
+    anchors = grid_anchors(shapes, STRIDES, scales=criterion.scales, ratios=criterion.ratios)
+    assert found.valid.sum() == 1
+    assert found.labels[0, 0] == 1
+    torch.testing.assert_close(found.boxes[0, 0], anchors[(4 * 8 + 4) * 9 + 3])
+
+
+@pytest.mark.parametrize(("nms", "kept"), [("iou", 1), ("diou", 2)])
+def test_nms_is_the_one_asked_for(nms: str, kept: int) -> None:
+    """Two long boxes side by side: their IoU is 0.63, their DIoU 0.59, and the threshold lies between."""
+    levels = [{"logits": torch.full((1, 1, n, n), -9.0), "distances": torch.zeros(1, 4, n, n)} for n in (8, 4, 2)]
+    for column, (left, right) in ((0, (0.0, 48.0)), (3, (11.0, 59.0))):
+        center = 8 * column + 4
+        levels[0]["logits"][0, 0, 0, column] = 3.0 - column
+        sides = torch.tensor([center - left, 4.0, right - center, 4.0]) / 8
+        levels[0]["distances"][0, :, 0, column] = sides
+    found = make_decoder(composition(Settings(data="", nms=nms)))(levels, (64, 64))
+    assert found.valid.sum() == kept
+
+
+def test_validation_has_the_classes_of_the_training(tmp_path: Path) -> None:
+    """Two JSON files that list their classes in different orders."""
+    (tmp_path / "images").mkdir()
+    for split, names in (("train", ["brick", "leaf"]), ("val", ["leaf", "brick"])):
+        Image.new("RGB", (40, 40)).save(tmp_path / "images" / f"{split}.png")
+        content = {
+            "images": [{"id": 1, "file_name": f"{split}.png", "width": 40, "height": 40}],
+            "categories": [{"id": number, "name": name} for number, name in enumerate(names, 1)],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 3, 10, 20]}],
+        }
+        (tmp_path / f"{split}.json").write_text(json.dumps(content))
+    training, validation = open_splits(Settings(data=str(tmp_path)))
+    assert training.classes == validation.classes == ["brick", "leaf"]
+    assert training.truth(0).labels.tolist() == [0]
+    assert validation.truth(0).labels.tolist() == [1]
 
 
 def test_unknown_names_are_one_sentence() -> None:
@@ -184,6 +241,13 @@ def test_boxes_are_drawn_in_the_colours_of_their_classes() -> None:
     assert drawn[:, 300, 300].sum() == 0  # frames, not areas
     assert drawn[:, 90, 102].tolist() == list(class_color(0))  # the plate of the name, above the corner
     assert image.sum() == 0
+
+
+def test_small_boxes_are_drawn_over_large_ones() -> None:
+    boxes = torch.tensor([[80.0, 200.0, 120.0, 240.0], [100.0, 100.0, 400.0, 400.0]])
+    drawn = draw_boxes(torch.zeros(3, 480, 640, dtype=torch.uint8), boxes, torch.tensor([0, 1]), ["a", "b"])
+    assert drawn[:, 239, 100].tolist() == list(class_color(0))
+    assert drawn[:, 300, 100].tolist() == list(class_color(1))
 
 
 def test_drawing_bears_any_box() -> None:

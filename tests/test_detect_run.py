@@ -148,6 +148,7 @@ def test_evaluation_and_its_files(trained_run: Path) -> None:
     page = write_detect_page(trained_run, trained, evaluation).read_text()
     assert page.count('src="data:image/jpeg;base64,') == 3 * 2
     assert page.count("<svg") == 3
+    assert page.index("val0: AP50 absent") > max(page.index("val1: AP50"), page.index("val2: AP50"))  # nothing to find
     assert not re.search(r'(src|href)="(?!data:|#)', page), "the page must load nothing"
     assert "<script" not in page
     for words in ("Detection on shapes", "parameters", "AP50 %", "val0", "class_positive", "box loss ciou"):

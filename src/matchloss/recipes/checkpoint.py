@@ -55,3 +55,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         reason = (str(error).splitlines() or ["it ends too soon"])[0]
         raise RunError(f"cannot read the checkpoint {path}: {reason}") from error
     return state
+
+
+def trained_weights(saved: dict[str, Any]) -> dict[str, Any]:
+    """Take the weights to predict with from a checkpoint: the averaged ones, where the training kept an average."""
+    weights: dict[str, Any] = saved["ema"]["model"] if "ema" in saved else saved["model"]
+    return weights

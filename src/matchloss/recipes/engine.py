@@ -18,6 +18,7 @@ from torch import Tensor
 
 import matchloss
 from matchloss.recipes.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from matchloss.recipes.ema import AveragedModel
 from matchloss.recipes.errors import RunError
 from matchloss.recipes.log import RunLog
 from matchloss.recipes.optim import learning_rate, make_optimizer
@@ -58,6 +59,8 @@ class Training:
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         model = task.model.to(memory_format=layout)  # type: ignore[call-overload]
         self.model, self.optimizer = fabric.setup(model, make_optimizer(model, settings))
+        # Every process keeps its own: the weights are the same after each step, so the averages are too.
+        self.average = None if settings.ema is None else AveragedModel(self.model.module, settings.ema)
         self.state = State()
         if (run / LAST).is_file():
             self.restore()
@@ -115,10 +118,13 @@ class Training:
         )
         values = self.read(loss, norm, rate)
         scaled = getattr(self.fabric.strategy.precision, "scaler", None) is not None
-        finite = math.isfinite(values["train"]["loss"]) and (scaled or math.isfinite(values["optimizer"]["norm"]))
+        finite_loss, finite_norm = math.isfinite(values["train"]["loss"]), math.isfinite(values["optimizer"]["norm"])
+        finite = finite_loss and (scaled or finite_norm)
         # The loss scaler of float16 skips such steps itself, and must see them: it then takes a smaller scale.
         if finite or scaled:
             self.optimizer.step()
+        if self.average and finite_loss and finite_norm:  # not after a step that was skipped, by us or by the scaler
+            self.average.update(self.model.module)
         self.optimizer.zero_grad()
         self.state.step += 1
         self.state.values = values
@@ -168,14 +174,16 @@ class Training:
 
     def validate(self) -> None:
         """Score the model, and keep it if it is the best so far."""
-        state, model = self.state, self.model.module  # not the wrapped one: processes may hold unequal counts of images
+        state = self.state
+        # Not the wrapped model: processes may hold unequal counts of images.
+        model = self.average.model if self.average else self.model.module
         model.eval()
         with torch.no_grad(), self.fabric.autocast():
             scores = self.task.validate(model, self.fabric)
             if self.log:
                 self.log.append({"step": state.step, "scores": scores})
                 self.log.show(self.task.pictures(model, self.fabric), state.step)
-        model.train()
+        self.model.module.train()  # the average is never trained
         score = scores[self.task.judged_by]
         best = max(score, state.best)
         self.view.note(f"step {state.step}: {self.task.judged_by} {score:.4f}, best so far {best:.4f}")
@@ -195,6 +203,8 @@ class Training:
                 "settings": asdict(self.settings),
                 "version": matchloss.__version__,
             }
+            if self.average:
+                state["ema"] = self.average.state_dict()
             save_checkpoint(self.run / name, state)
 
     def restore(self) -> None:
@@ -204,6 +214,8 @@ class Training:
             self.model.module.load_state_dict(saved["model"])
             self.optimizer.optimizer.load_state_dict(saved["optimizer"])
             self.fabric.strategy.precision.load_state_dict(saved["precision"])
+            if self.average:
+                self.average.load_state_dict(saved["ema"])
             self.state = State(**saved["state"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]

@@ -14,7 +14,7 @@ MISSED, FALSE_ALARM, CONFUSED = "#56B4E9", "#E69F00", "#CC79A7"
 def palette(classes: list[str]) -> list[tuple[int, int, int] | None]:
     """Give each class a colour; a background has none."""
     first = 1 if classes[0].lower() == "background" else 0
-    return [None if index < first else _color(index - first) for index in range(len(classes))]
+    return [None if index < first else class_color(index - first) for index in range(len(classes))]
 
 
 def overlay(image: Tensor, labels: Tensor, classes: list[str]) -> Tensor:
@@ -47,8 +47,8 @@ def _paint(image: Tensor, mask: Tensor, color: tuple[int, int, int]) -> Tensor:
     return image + opacity * (torch.tensor(color)[:, None, None] - image)
 
 
-def _color(index: int) -> tuple[int, int, int]:
-    """The list first, then hues a golden angle apart, which are never alike."""
+def class_color(index: int) -> tuple[int, int, int]:
+    """Give a colour for each number: the list first, then hues a golden angle apart, which are never alike."""
     if index < len(COLORS):
         red, green, blue = _rgb(COLORS[index]).tolist()
     else:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -17,6 +18,7 @@ from matchloss.recipes.checkpoint import write_atomically
 
 LARGEST_PICTURE = 384
 """Pixels: a page with pictures of several megapixels would not open on a phone."""
+LARGEST_PHOTO = 640
 
 
 @dataclass(frozen=True)
@@ -65,18 +67,21 @@ class Gallery:
 
     header: Sequence[str]
     rows: Sequence[tuple[str, Sequence[Tensor]]]
+    photos: bool = False
+    """Keep them larger, and as JPEG, which photos with lines and letters in them stay readable in."""
 
     def html(self) -> str:
-        """Four in a row on a desk, two on a phone."""
+        """As many in a row as there are, on a phone two."""
         return "".join(self._row(caption, pictures) for caption, pictures in self.rows)
 
     def _row(self, caption: str, pictures: Sequence[Tensor]) -> str:
         cells = "".join(
-            f'<figure><img src="{picture_uri(picture)}" alt="{escape(name)} of {escape(caption)}">'
+            f'<figure><img src="{picture_uri(picture, photo=self.photos)}" alt="{escape(name)} of {escape(caption)}">'
             f"<figcaption>{escape(name)}</figcaption></figure>"
             for name, picture in zip(self.header, pictures, strict=True)
         )
-        return f"<h3>{escape(caption)}</h3><div class=pictures>{cells}</div>"
+        columns = f"--columns: {len(self.header)}"
+        return f'<h3>{escape(caption)}</h3><div class=pictures style="{columns}">{cells}</div>'
 
 
 @dataclass(frozen=True)
@@ -103,15 +108,31 @@ def write_page(run: Path, title: str, sections: Sequence[Section]) -> Path:
     return run / "index.html"
 
 
-def picture_uri(picture: Tensor) -> str:
+def curve(records: list[dict[str, Any]], group: str, name: str) -> tuple[list[float], list[float]]:
+    """Take one curve from the history: steps and values."""
+    values = [record[group][name] for record in records]
+    return [record["step"] for record in records], [math.nan if value is None else value for value in values]
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Choose at most so many of 0 .. count - 1, evenly, with the first and the last."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})
+
+
+def percent(value: float) -> str:
+    """Write a share; what was not there to be scored is NaN."""
+    return "absent" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def picture_uri(picture: Tensor, *, photo: bool = False) -> str:
     """Put a picture into a data: address, made smaller if it is large."""
-    longest = max(picture.shape[-2:])
-    if longest > LARGEST_PICTURE:
-        size = [max(1, side * LARGEST_PICTURE // longest) for side in picture.shape[-2:]]
+    longest, most = max(picture.shape[-2:]), LARGEST_PHOTO if photo else LARGEST_PICTURE
+    if longest > most:
+        size = [max(1, side * most // longest) for side in picture.shape[-2:]]
         picture = F.interpolate(picture[None].float(), size, mode="area")[0].round().byte()
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).numpy())).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    file, kind = io.BytesIO(), "jpeg" if photo else "png"
+    Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).numpy())).save(file, kind, quality=88)
+    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _plot(title: str, lines: dict[str, tuple[list[float], list[float]]]) -> str:
@@ -166,7 +187,7 @@ figure { margin: 0 }
 figcaption { color: var(--soft); font-size: .8rem; margin-top: .2rem }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1rem }
 .plots svg { width: 100%; height: auto }
-.pictures { display: grid; grid-template-columns: repeat(4, 1fr); gap: .6rem }
+.pictures { display: grid; grid-template-columns: repeat(var(--columns), 1fr); gap: .6rem }
 .pictures img { display: block; width: 100%; border-radius: 4px }
 @media (max-width: 40rem) { .pictures { grid-template-columns: repeat(2, 1fr) } }
 """

@@ -1,6 +1,5 @@
 """Semantic segmentation: train a model on a folder of images and masks."""
 
-import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +18,14 @@ from matchloss.recipes.inference import predict_labels
 from matchloss.recipes.metrics import confusion_matrix, empty_matrix, score
 from matchloss.recipes.models import STRIDE, build_model
 from matchloss.recipes.pictures import mistakes, overlay
-from matchloss.recipes.runs import check_free, create_run, main_process, read_settings
+from matchloss.recipes.runs import CLASSES, check_free, create_run, main_process, read_classes, read_settings
 from matchloss.recipes.settings import Machine, TrainSettings
 from matchloss.types import LossTerms
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # slow to import, and the command line needs the settings only
 
-CLASSES = "classes.json"
+KIND = "segment"
 PICTURES = 4
 
 
@@ -127,7 +126,7 @@ def train(settings: Settings, run: Path, machine: Machine, *, resume: bool) -> N
         raise RunError(f"{settings.data} has the classes {training.classes}, {run} was begun with {read_classes(run)}")
     if main_process():
         if not resume:
-            create_run(run, settings)
+            create_run(run, settings, KIND)
         write_json(run / CLASSES, training.classes)
         print(f"train: {training.describe()}\nval:   {validation.describe()}\nrun:   {run}", flush=True)
         for message in training.skipped + validation.skipped:
@@ -138,18 +137,9 @@ def train(settings: Settings, run: Path, machine: Machine, *, resume: bool) -> N
 def stored_settings(run: Path) -> Settings:
     """Read what a run was started with."""
     try:
-        return Settings(**read_settings(run))
+        return Settings(**read_settings(run, KIND))
     except TypeError as error:
         raise RunError(f"{run} is not a segmentation of this version of matchloss: {error}") from error
-
-
-def read_classes(run: Path) -> list[str]:
-    """Read the names of the classes a run knows."""
-    try:
-        classes: list[str] = json.loads((run / CLASSES).read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {run / CLASSES}: {error}") from error
-    return classes
 
 
 def open_data(settings: Settings, split: str) -> SegmentationFolder:

@@ -2,15 +2,23 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 import matchloss
 from matchloss.recipes.log import read_history
 from matchloss.recipes.metrics import Scores
-from matchloss.recipes.report import Curves, Facts, Gallery, Section, Table, write_page
+from matchloss.recipes.report import (
+    Curves,
+    Facts,
+    Gallery,
+    Section,
+    Table,
+    curve,
+    percent,
+    spread,
+    write_page,
+)
 from matchloss.recipes.segment import draw
 from matchloss.recipes.segment_results import Evaluation, Trained
 
@@ -21,7 +29,7 @@ def write_segment_page(run: Path, trained: Trained, evaluation: Evaluation) -> P
     """Write what was trained, its scores and curves, and examples from the worst to the best."""
     title = f"Segmentation of {evaluation.data.root.name}"
     worst_first = sorted(range(len(evaluation.data)), key=lambda index: _rank(evaluation.image_iou[index]))
-    chosen = [worst_first[i] for i in _spread(len(worst_first), EXAMPLES)]
+    chosen = [worst_first[i] for i in spread(len(worst_first), EXAMPLES)]
     pictures = Gallery(
         ("image", "truth", "prediction", "errors"), [_example(trained, evaluation, index) for index in chosen]
     )
@@ -47,10 +55,10 @@ def score_table(scores: Scores, otsu: Scores | None) -> Table:
     """Tabulate IoU and Dice of each class and their means, with the threshold's beside them."""
     columns = [scores.iou, scores.dice] + ([otsu.iou, otsu.dice] if otsu else [])
     means = [scores.mean_iou, scores.mean_dice] + ([otsu.mean_iou, otsu.mean_dice] if otsu else [])
-    rows = [[name, *(_percent(column[i]) for column in columns)] for i, name in enumerate(scores.classes)]
+    rows = [[name, *(percent(column[i]) for column in columns)] for i, name in enumerate(scores.classes)]
     mean_name = "mean" if len(scores.foreground) == len(scores.classes) else "mean of the foreground"
     header = ["class", "IoU %", "Dice %"] + (["Otsu IoU %", "Otsu Dice %"] if otsu else [])
-    return Table(header, [*rows, [mean_name, *map(_percent, means)]])
+    return Table(header, [*rows, [mean_name, *map(percent, means)]])
 
 
 def _facts(trained: Trained, evaluation: Evaluation) -> Facts:
@@ -76,32 +84,18 @@ def _curves(run: Path) -> Curves:
     scored = [record for record in history if "scores" in record]
     return Curves(
         {
-            "Training loss": {name: _line(train, "train", name) for name in (train[0]["train"] if train else ())},
-            "Validation": {name: _line(scored, "scores", name) for name in ("mean_iou", "mean_dice")},
+            "Training loss": {name: curve(train, "train", name) for name in (train[0]["train"] if train else ())},
+            "Validation": {name: curve(scored, "scores", name) for name in ("mean_iou", "mean_dice")},
         }
     )
 
 
-def _line(records: list[dict[str, Any]], group: str, name: str) -> tuple[list[float], list[float]]:
-    values = [record[group][name] for record in records]
-    return [record["step"] for record in records], [math.nan if value is None else value for value in values]
-
-
 def _example(trained: Trained, evaluation: Evaluation, index: int) -> tuple[str, list[Tensor]]:
     sample = evaluation.data[index]
-    caption = f"{sample.name}: mean IoU {_percent(evaluation.image_iou[index])}"
+    caption = f"{sample.name}: mean IoU {percent(evaluation.image_iou[index])}"
     return caption, draw(sample, trained.predict(sample.image), trained.classes)
 
 
 def _rank(iou: float) -> float:
     """An image without any foreground has no IoU; it is neither good nor bad, and comes last."""
     return math.inf if math.isnan(iou) else iou
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """Choose at most so many of 0 .. count - 1, evenly, with the first and the last."""
-    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})
-
-
-def _percent(value: float) -> str:
-    return "absent" if math.isnan(value) else f"{100 * value:.1f}"

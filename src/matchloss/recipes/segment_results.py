@@ -1,7 +1,6 @@
 """What a trained segmentation is worth: scores on a split, pictures, and the run's page."""
 
 import math
-import platform
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,8 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-import matchloss
-from matchloss.recipes.checkpoint import load_checkpoint, write_atomically, write_json
+from matchloss.recipes.checkpoint import load_checkpoint, trained_weights, write_atomically, write_json
 from matchloss.recipes.data import SegmentationFolder
 from matchloss.recipes.data.pixels import read_image
 from matchloss.recipes.errors import RunError
@@ -22,9 +20,8 @@ from matchloss.recipes.metrics import Scores, confusion_matrix, empty_matrix, sc
 from matchloss.recipes.models import build_model
 from matchloss.recipes.otsu import otsu_labels
 from matchloss.recipes.pictures import overlay, palette
-from matchloss.recipes.segment import Settings, read_classes, stored_settings
-
-METRICS = "metrics.json"
+from matchloss.recipes.runs import METRICS, read_classes, versions
+from matchloss.recipes.segment import Settings, stored_settings
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def load_trained(run: Path, checkpoint: str = "best") -> Trained:
     classes = read_classes(run)
     try:
         model = build_model(settings.model, classes=len(classes), folder=run / "model", pretrained=False)
-        model.load_state_dict(saved["model"])
+        model.load_state_dict(trained_weights(saved))
     except (ValueError, KeyError, RuntimeError) as error:
         raise RunError(f"{run} is damaged or from another version: {' '.join(str(error).split())[:200]}") from error
     model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -100,12 +97,7 @@ def write_metrics(run: Path, trained: Trained, evaluation: Evaluation) -> Path:
         "step": trained.step,
         "scores": _as_json(evaluation.scores),
         "otsu": _as_json(evaluation.otsu) if evaluation.otsu else None,
-        "versions": {
-            "matchloss": matchloss.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
     }
     write_json(run / METRICS, content)
     return run / METRICS

@@ -13,6 +13,7 @@ class TrainSettings:
     warmup: int = 20  # steps of linear rise: AdamW's second moments mean nothing in the first few
     weight_decay: float = 0.01  # of weight matrices and kernels only, never of biases and norms
     clip_norm: float = 1.0  # gradients are scaled down to this norm, so that one odd batch cannot undo the others
+    ema: float | None = None  # decay of a moving average of the weights, which is then what is scored; None for none
     seed: int = 0  # every random choice is a function of this, the step and the position in the batch
     precision: str = "32-true"  # or bf16-mixed (recent GPUs), 16-mixed (older ones, with a loss scaler)
     channels_last: bool = False  # pixels with their channels together: faster on GPUs, slower on the CPUs we measured
