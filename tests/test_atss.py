@@ -62,14 +62,14 @@ def test_a_lone_candidate_is_its_own_threshold() -> None:
     assert ATSSAssigner()(square, [1], one_image([2, 2, 6, 6])).target_index.tolist() == [[0]]
 
 
-@pytest.mark.parametrize("side", [0.1, 0.3, 0.7, 8.0])
-@pytest.mark.parametrize("count", [3, 7, 9])
-def test_equal_candidates_reach_their_own_mean(side: float, count: int) -> None:
+@pytest.mark.parametrize("count", [3, 5, 6, 7, 9])
+def test_equal_candidates_reach_their_own_mean(count: int) -> None:
     """A sum of equal numbers over their count can round up, and then none would be positive."""
-    same = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(count, 1) * side
-    wanted = one_image([0.0, 0.0, side * 1.3, side * 1.1])
-    assert ATSSAssigner()(same, [count], wanted).target_index.tolist() == [[0] * count]
-    assert ATSSAssigner(strict=True)(same, [count], wanted).target_index.tolist() == [[-1] * count]
+    same = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(count, 1)
+    for step in range(1, 60):
+        target = one_image([0.0, 0.0, 1 + step / 20, 1.1])
+        assert ATSSAssigner()(same, [count], target).target_index.tolist() == [[0] * count]
+        assert ATSSAssigner(strict=True)(same, [count], target).target_index.tolist() == [[-1] * count]
 
 
 def test_candidates_are_the_nearest_of_each_level() -> None:

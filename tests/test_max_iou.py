@@ -6,9 +6,11 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
+import matchloss
 from matching_scenes import FLAVOURS, matching_scene
 from matchloss import Targets
 from matchloss.assigners import MaxIoUAssigner
+from matchloss.geometry import grid_anchors
 from reference import assigners as ref
 
 OPTIONS = (
@@ -118,6 +120,19 @@ def test_who_gets_an_anchor_that_is_the_best_of_several(conflict: str, order: tu
     scene = anchors([0, 0, 10, 10], [0, 0.0, 10, 14]) if 3 in order else anchors([0, 0, 10, 10])
     found = MaxIoUAssigner(conflict=conflict)(scene, one_image([boxes[row] for row in order]))
     assert order[int(found.target_index[0, 0])] == wanted
+
+
+@pytest.mark.parametrize("conflict", ["overlap", "last", "own"])
+def test_kernel_equals_plain_on_nine_anchors_a_place(conflict: str) -> None:
+    anchors = grid_anchors([(12, 12), (6, 6), (3, 3)], [4, 8, 16], scales=[1.0, 2.0, 3.0])
+    for number, flavour in enumerate(FLAVOURS * 2):
+        targets = matching_scene(number, flavour, targets=30).targets
+        targets = targets._replace(boxes=targets.boxes.float())
+        assigner = MaxIoUAssigner(conflict=conflict, positive_overlap=0.4, negative_overlap=0.3)
+        fast = assigner(anchors, targets)
+        with matchloss.reference():
+            plain = assigner(anchors, targets)
+        assert all(torch.equal(one, other) for one, other in zip(fast, plain, strict=True))
 
 
 def test_ignore_regions_ignore_what_they_cover_but_no_positive() -> None:

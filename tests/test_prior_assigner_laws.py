@@ -13,6 +13,7 @@ from inputs import generator
 from matching_scenes import FLAVOURS, SIDE, MatchingScene, matching_scene
 from matchloss import Assignment, Targets
 from matchloss.assigners import ATSSAssigner, MaxIoUAssigner, SimOTAAssigner, _targets
+from matchloss.assigners._ranking import first_places
 
 Assign = Callable[[Any, MatchingScene], Assignment]
 
@@ -274,3 +275,11 @@ def test_wrong_shapes_are_named() -> None:
         SimOTAAssigner()(scene.scores, scene.boxes, scene.points, scene.targets, strides=scene.strides[:5])
     with pytest.raises(ValueError, match="MaxIoUAssigner: expected targets with xyxy or cxcywh boxes, got cxcywha"):
         MaxIoUAssigner()(scene.anchors, scene.targets._replace(box_format="cxcywha"))
+
+
+def test_ranking_by_bits_is_ranking_by_value() -> None:
+    """Zero of either sign is zero, equal values come in their order, NaN last."""
+    values = torch.tensor([1.0, 0.0, -0.0, torch.inf, torch.nan, 1.0, 1e-45, 0.0])
+    assert first_places(values, 8).tolist() == [1, 2, 7, 6, 0, 5, 3, 4]
+    some = torch.rand(5, 1000, generator=generator(0)).mul(100).round()
+    assert torch.equal(first_places(some, 60), some.sort(dim=1, stable=True).indices[:, :60])

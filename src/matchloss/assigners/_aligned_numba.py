@@ -37,7 +37,7 @@ def assign_with_numba(rules: TaskAlignedRules, scene: Scene) -> Assignment:
         min_overlap=np.float32(rules.min_overlap),
         reach=np.float32(np.inf if rules.reach is None else rules.reach),
         eps=np.float32(rules.eps),
-        slack=np.float32(1.001 + 1e-5 * rules.beta),  # a relative error of some 1e-6, to the power of beta
+        slack=np.float32(1.001 + 1e-6 * rules.beta),
     )
     points = scene.points[0]
     strides = torch.ones_like(points[:, 0]) if scene.strides is None else scene.strides[0]

@@ -1,11 +1,13 @@
 """Overlaps of all targets with all anchors, a few targets at a time."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .._core import use_fast_path
 from ..geometry import box_iou, pairwise
 from ._targets import ReadTargets, target_chunks
 
@@ -42,9 +44,30 @@ def overlap_chunks(anchors: Tensor, read: ReadTargets) -> Iterator[tuple[int, Te
 
 
 def best_overlaps(anchors: Tensor, read: ReadTargets) -> BestOverlap:
-    """Of each of the anchors ``(A, 4)``, over all targets of its image."""
+    """Of each of the anchors ``(A, 4)``, over all targets of its image; the target counts where they overlap."""
+    if may_use_numba(anchors):
+        return best_with_numba(anchors, read, 0.0, False)[0]
     best = BestOverlap.none(anchors, read)
     for start, overlap in overlap_chunks(anchors, read):
         value, index = overlap.max(1)  # the first one of equals
         best = best.update(value, index + start)
     return best
+
+
+def may_use_numba(anchors: Tensor) -> bool:
+    """Whether the CPU kernel may be used; without numba everything works, more slowly."""
+    single = anchors.device.type == "cpu" and anchors.dtype == torch.float32
+    return single and use_fast_path() and find_spec("numba") is not None
+
+
+def best_with_numba(
+    anchors: Tensor, read: ReadTargets, least: float, takes_last: bool
+) -> tuple[BestOverlap, BestOverlap]:
+    """Best targets and claims, as :class:`MaxIoUAssigner` makes them; -1 also where nothing overlaps.
+
+    The first call ever on a machine compiles for some seconds; the result is kept.
+    """
+    from ..kernels.best_overlap_cpu import best_and_claim
+
+    found = best_and_claim(read.boxes, read.matchable, anchors, least=least, takes_last=takes_last)
+    return BestOverlap(*found[:2]), BestOverlap(*found[2:])

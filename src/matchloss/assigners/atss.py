@@ -153,4 +153,5 @@ def _settle_among_all(owner: Tensor, index: Tensor, claims: Tensor, anchors: Ten
     counts = torch.zeros_like(owner).scatter_add(1, index.flatten(1), claims.flatten(1).long())
     if nothing_set(counts > 1):
         return owner
-    return torch.where(counts > 1, best_overlaps(anchors, read).target, owner)
+    best = best_overlaps(anchors, read)
+    return torch.where((counts > 1) & (best.overlap > 0), best.target, owner)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .._core import check_option, check_positive, compute_dtype
 from ..types import Assignment, Targets
-from ._best_overlap import BestOverlap, overlap_chunks
+from ._best_overlap import BestOverlap, best_with_numba, may_use_numba, overlap_chunks
 from ._targets import (
     ReadTargets,
     check_columns,
@@ -100,6 +100,8 @@ class MaxIoUAssigner:
 
     def _best_and_claim(self, anchors: Tensor, read: ReadTargets) -> tuple[BestOverlap, BestOverlap]:
         """Of each anchor the best target, and the one of those whose best anchor it is."""
+        if may_use_numba(anchors):
+            return best_with_numba(anchors, read, self.min_low_quality_overlap, self.conflict == "last")
         best = claim = BestOverlap.none(anchors, read)
         for start, overlap in overlap_chunks(anchors, read):
             value, index = overlap.max(1)  # the first one of equals

@@ -72,11 +72,11 @@ class SimOTAAssigner:
         Ge et al. 2021, arXiv:2107.08430, section 2.1 (SimOTA).
 
     Differs:
-        ``.yolox()`` and ``.mmdet()`` give the published results but for exact ties. There the order before other
-        points is a cost of 1e6 or 1e8, in whose float32 the actual cost gets lost; here it is exact. There a target
-        can lose all of its points to others (mmdetection's issue 8628), hence ``min_points`` is 1 by default here, and
-        they loop over images and targets, read counts on the host, hold a tensor over targets, points and
-        classes, and fail where no point is in question.
+        ``.yolox()`` and ``.mmdet()`` follow the rules of those projects. There the order before other points is a
+        cost of 1e6 or 1e8, in whose float32 the actual cost gets lost; here it is exact. There a target can lose all of
+        its points to others (mmdetection's issue 8628), hence ``min_points`` is 1 by default here, and they loop over
+        images and targets, read counts on the host, hold a tensor over targets, points and classes, and fail where no
+        point is in question.
 
     Example:
         Two points in the target; their boxes overlap with it by 1 and 1/2, in sum 1.5: one point is positive.

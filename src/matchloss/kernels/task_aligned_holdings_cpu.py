@@ -38,8 +38,9 @@ def keep_best(owner, metric, targets, count):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def give_points(numbers, scores, boxes, points, strides, targets, labels, matchable, owner, metric, overlap):  # type: ignore[no-untyped-def]
+def give_points(numbers, seen, wanted, state):  # type: ignore[no-untyped-def]
     """See the plain form: the nearest points that nobody needs, one target after the other."""
+    (scores, boxes, points, strides), (targets, _, labels, matchable), (owner, metric, overlap) = seen, wanted, state
     rank = ranks(owner, metric, len(labels))
     free = np.empty(len(owner), np.bool_)
     held = np.zeros(len(labels), np.int64)
@@ -50,7 +51,7 @@ def give_points(numbers, scores, boxes, points, strides, targets, labels, matcha
     for m in range(len(labels)):
         while matchable[m] and held[m] < numbers.min_points:
             target = corners(targets, m)
-            a = _nearest(numbers, scores, boxes, points, strides, target, labels[m], free)
+            a = _nearest(numbers, seen, target, labels[m], free)
             if a < 0:
                 break
             if owner[a] >= 0:
@@ -63,7 +64,8 @@ def give_points(numbers, scores, boxes, points, strides, targets, labels, matcha
 
 
 @njit(nogil=True, cache=True)
-def _nearest(numbers, scores, boxes, points, strides, target, label, free):  # type: ignore[no-untyped-def]
+def _nearest(numbers, seen, target, label, free):  # type: ignore[no-untyped-def]
+    scores, boxes, points, strides = seen
     two = np.float32(2)
     x, y = target[0] / two + target[2] / two, target[1] / two + target[3] / two
     best, shortest = -1, np.float32(np.inf)
@@ -78,8 +80,9 @@ def _nearest(numbers, scores, boxes, points, strides, target, label, free):  # t
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def write_result(owner, metric, overlap, target_labels, eps, labels, scores, ignore):  # type: ignore[no-untyped-def]
+def write_result(held, target_labels, eps, labels, scores, ignore):  # type: ignore[no-untyped-def]
     """Labels, soft scores, and no ignored positives."""
+    owner, metric, overlap = held
     highest_metric = np.zeros(len(target_labels), np.float32)
     highest_overlap = np.zeros(len(target_labels), np.float32)
     for a in range(len(owner)):

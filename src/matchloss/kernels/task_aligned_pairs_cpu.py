@@ -8,7 +8,7 @@ from numba import njit
 
 ZERO, ONE, TWO, INFINITY = np.float32(0), np.float32(1), np.float32(2), np.float32(np.inf)
 SMALLEST_SIDE, TWO_OVER_PI = np.float32(1e-6), np.float32(2 / math.pi)
-TINY = np.float32(1e-30)
+TINY, SMALL, NEARLY, FOUR = np.float32(1e-30), np.float32(1e-5), np.float32(1 + 1e-5), np.float32(4)
 
 
 class Numbers(NamedTuple):
@@ -30,7 +30,7 @@ class Numbers(NamedTuple):
     reach: np.float32
     eps: np.float32
     slack: np.float32
-    """Factor above 1 by which a hasty metric may be too small."""
+    """Factor above 1, for the rounding of a power."""
 
 
 @njit(nogil=True, cache=True)
@@ -64,22 +64,27 @@ def look_at(numbers, score, box, target, point, stride):  # type: ignore[no-unty
     return True, metric, overlap
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def overlap_bound(numbers, box, target):  # type: ignore[no-untyped-def]
-    """What overlap to the power of beta surely does not exceed: most points are done with before their score is read.
+@njit(nogil=True, cache=True)
+def are_apart(box, target):  # type: ignore[no-untyped-def]
+    """Whether the overlap is surely 0: not where the target is empty, which a box of its own shape overlaps fully."""
+    x_apart = min(box[2], target[2]) <= max(box[0], target[0])
+    y_apart = min(box[3], target[3]) <= max(box[1], target[1])
+    return (x_apart or y_apart) and target[2] > target[0] and target[3] > target[1]
 
-    A hasty IoU bounds IoU and CIoU from above. Infinity or NaN says nothing.
-    """
-    width = min(box[2], target[2]) - max(box[0], target[0])
-    height = min(box[3], target[3]) - max(box[1], target[1])
-    if width <= ZERO or height <= ZERO:
-        # But an empty target may overlap fully with a box of its own shape.
-        return ZERO if numbers.beta > 0 and target[2] > target[0] and target[3] > target[1] else INFINITY
-    both = width * height
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def overlap_bound(is_ciou, box, target):  # type: ignore[no-untyped-def]
+    """What the overlap surely does not exceed, in a hurry; infinity or NaN where that cannot be told."""
+    both = (min(box[2], target[2]) - max(box[0], target[0])) * (min(box[3], target[3]) - max(box[1], target[1]))
     if not both > TINY:
         return INFINITY
     union = (box[2] - box[0]) * (box[3] - box[1]) + (target[2] - target[0]) * (target[3] - target[1]) - both
-    return powered(both / union, numbers.beta) * numbers.slack
+    bound = both / union * NEARLY
+    if is_ciou:  # without the angles, which take longest
+        across, down = (box[0] + box[2]) - (target[0] + target[2]), (box[1] + box[3]) - (target[1] + target[3])
+        wide, high = max(box[2], target[2]) - min(box[0], target[0]), max(box[3], target[3]) - min(box[1], target[1])
+        bound -= (across * across + down * down) / (FOUR * (wide * wide + high * high))
+    return SMALL if bound < ZERO else bound + SMALL
 
 
 @njit(nogil=True, cache=True)
@@ -158,3 +163,26 @@ def _overlap(box, target, is_ciou):  # type: ignore[no-untyped-def]
 def _angle(width, height):  # type: ignore[no-untyped-def]
     """In double precision and rounded; what torch computes is at times one unit in the last place away."""
     return np.float32(math.atan2(np.float64(max(width, SMALLEST_SIDE)), np.float64(max(height, SMALLEST_SIDE))))
+
+
+@njit(nogil=True, cache=True)
+def row_window(points, begin, end, box, margin):  # type: ignore[no-untyped-def]
+    """The part of a row inside the box, by bisection: x rises."""
+    y = points[begin, 1]
+    if not (y - box[1] > margin and box[3] - y > margin):
+        return begin, begin
+    low, high = begin, end
+    while low < high:
+        middle = (low + high) // 2
+        if points[middle, 0] - box[0] > margin:
+            high = middle
+        else:
+            low = middle + 1
+    first, high = low, end
+    while low < high:
+        middle = (low + high) // 2
+        if box[2] - points[middle, 0] > margin:
+            low = middle + 1
+        else:
+            high = middle
+    return first, low

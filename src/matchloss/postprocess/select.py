@@ -45,7 +45,7 @@ def select_detections(
         tensor([0.9000, 0.3000])
     """
     classes = scores.shape[-1]
-    flat = scores.flatten(1)
+    flat = torch.where(scores.isfinite(), scores, -1.0).flatten(1)  # NaN would rank first
     best, index = flat.topk(min(candidates, flat.shape[1]), dim=1)
     labels = index % classes
     boxes = boxes.gather(1, (index // classes).unsqueeze(-1).expand(-1, -1, 4))
