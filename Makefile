@@ -6,12 +6,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_STEPS ?= 300
 
-.PHONY: demo test check bench docs study-segmentation no-numba mutants wheel clean
+.PHONY: demo test check bench docs study-segmentation study-detection no-numba mutants wheel clean
 
-demo: $(READY)  ## train on the samples, evaluate, write runs/demo/index.html
-	@rm -rf runs/demo
+demo: $(READY)  ## train a segmentation and a detector on the samples, and write a page of each
+	@rm -rf runs/demo runs/demo-detect
 	$(BIN)/matchloss train segment --data samples/nuclei --out runs/demo --steps $(DEMO_STEPS) --accelerator cpu
-	@echo "Open runs/demo/index.html in a browser."
+	$(BIN)/matchloss train detect --data samples/bccd --out runs/demo-detect --steps $(DEMO_STEPS) --accelerator cpu
+	$(BIN)/matchloss explain runs/demo-detect BloodImage_00002 --out runs/demo-detect/explain.png
+	@echo "Open runs/demo/index.html and runs/demo-detect/index.html in a browser."
 
 test: $(READY)  ## every law, story, parity and doctest
 	$(BIN)/python -m pytest -q -n auto
@@ -37,6 +39,9 @@ bench: $(READY)  ## times and memory beside the peers, into benchmarks/results
 
 study-segmentation: $(READY)  ## losses compared over seeds, about half an hour; goes on where it stopped
 	$(BIN)/python benchmarks/study_segmentation.py
+
+study-detection: $(READY)  ## our criterion and Ultralytics' on one detector; needs ultralytics in the environment
+	$(BIN)/python benchmarks/study_detection.py
 
 docs: $(READY)  ## the pages, into site/
 	$(BIN)/python docs/build.py

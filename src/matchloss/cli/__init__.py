@@ -1,4 +1,5 @@
-"""The command line: `matchloss train ...`, `evaluate`, `predict`, `report`, `list`, `plot`.
+"""The command line: `matchloss train ...`, `evaluate`, `predict`, `report`, `explain`, `list`,
+`plot`.
 
 What is slow to import is imported inside the commands, so that `--help` answers soon.
 """

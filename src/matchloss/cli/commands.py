@@ -93,6 +93,24 @@ def _predictor(run: Path, checkpoint: str, min_score: float) -> Callable[[Path, 
     return partial(segment_results.predict_file, segment_results.load_trained(run, checkpoint))
 
 
+@app.command()
+def explain(
+    run: options.Run,
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="One of train or val, by name.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="A .png file.", show_default="RUN/explain/IMAGE.png")] = None,
+    checkpoint: options.Checkpoint = "best",
+) -> None:
+    """Show which predictions of a detector are trained on which object of an image, and why: a picture and tables."""
+    if kind_of(run) != "detect":
+        raise RunError(f"{run} is no detection; only those match predictions with objects")
+    from matchloss.recipes.detect_explain import write_explanation
+    from matchloss.recipes.detect_results import load_trained
+
+    picture = out or run / "explain" / f"{Path(image).stem}.png"
+    print(write_explanation(load_trained(run, checkpoint), image, picture))
+    print(f"picture: {picture}")
+
+
 @app.command("list")
 def list_losses() -> None:
     """Print all losses and criteria, a line each."""

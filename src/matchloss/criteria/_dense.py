@@ -2,11 +2,28 @@
 
 import copy
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..types import Assignment, Targets
+
+
+class Matched(NamedTuple):
+    """Predictions of a batch and what they were matched with."""
+
+    assignment: Assignment
+    probabilities: Tensor
+    """``(B, A, C)``."""
+    boxes: Tensor
+    """``(B, A, 4)`` xyxy in pixels."""
+    points: Tensor
+    """``(A, 2)`` where a prediction stands, in pixels."""
+    strides: Tensor
+    """``(A,)`` pixels."""
+    counts: tuple[int, ...]
+    """How many predictions each level has."""
 
 
 def elementwise(module: nn.Module) -> nn.Module:

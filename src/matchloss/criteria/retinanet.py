@@ -21,8 +21,8 @@ from ..losses import SigmoidFocalLoss, SmoothL1Loss
 from ..types import Assignment, LossTerms, Targets
 from ._assign import assign_anchors
 from ._box_rows import COORDINATE_LOSSES, rows_to_compare
-from ._class_rows import class_rows
-from ._dense import elementwise, of_targets, read_targets, starved_targets
+from ._class_rows import class_probabilities, class_rows
+from ._dense import Matched, elementwise, of_targets, read_targets, starved_targets
 
 CALLER = "RetinaNetCriterion"
 RATIOS = (0.5, 1.0, 2.0)
@@ -105,14 +105,7 @@ class RetinaNetCriterion(nn.Module):
         self, levels: Levels, targets: Targets | Sequence[dict[str, Tensor]], *, normalizer: Tensor | None = None
     ) -> LossTerms:
         """Match, compare, and divide once."""
-        targets = read_targets(targets)
-        shapes = len(self.scales) * len(self.ratios)
-        logits, deltas, sizes = flatten_levels(
-            CALLER, levels, "deltas", self.strides, per_point=shapes, image_size=targets.image_size
-        )
-        self._check(logits, deltas, targets)
-        anchors = grid_anchors(sizes, self.strides, scales=self.scales, ratios=self.ratios, device=deltas.device)
-        counts = tuple(shapes * height * width for height, width in sizes)
+        targets, logits, deltas, anchors, counts = self._read(levels, targets)
         assignment = assign_anchors(self.assigner, anchors, counts, targets)
         positive = assignment.target_index >= 0
         positives = positive.sum()
@@ -136,6 +129,26 @@ class RetinaNetCriterion(nn.Module):
             "ignored": assignment.ignore.sum(),
         }
         return LossTerms(torch.stack(list(terms.values())).sum(), terms, stats)
+
+    @torch.no_grad()
+    def match(self, levels: Levels, targets: Targets | Sequence[dict[str, Tensor]]) -> Matched:
+        """Which anchor is trained on which target; :func:`matchloss.explain.explain_assignment` says why."""
+        targets, logits, deltas, anchors, counts = self._read(levels, targets)
+        assignment = assign_anchors(self.assigner, anchors, counts, targets)
+        strides = torch.cat([anchors.new_full((n,), float(s)) for n, s in zip(counts, self.strides, strict=True)])
+        probabilities, boxes = class_probabilities(logits, self.num_classes), decode_deltas(deltas, anchors)
+        return Matched(assignment, probabilities, boxes, anchors[:, :2] / 2 + anchors[:, 2:] / 2, strides, counts)
+
+    def _read(
+        self, levels: Levels, targets: Targets | Sequence[dict[str, Tensor]]
+    ) -> tuple[Targets, Tensor, Tensor, Tensor, tuple[int, ...]]:
+        targets, shapes = read_targets(targets), len(self.scales) * len(self.ratios)
+        logits, deltas, sizes = flatten_levels(
+            CALLER, levels, "deltas", self.strides, per_point=shapes, image_size=targets.image_size
+        )
+        self._check(logits, deltas, targets)
+        anchors = grid_anchors(sizes, self.strides, scales=self.scales, ratios=self.ratios, device=deltas.device)
+        return targets, logits, deltas, anchors, tuple(shapes * height * width for height, width in sizes)
 
     def _compare(
         self, deltas: Tensor, anchors: Tensor, positive: Tensor, target_boxes: Tensor, weights: Tensor

@@ -23,7 +23,7 @@ from ..types import Assignment, LossTerms, Targets
 from ._assign import assign
 from ._box_rows import BoxRows, compare, compare_distributions, mean_iou, take_rows
 from ._class_rows import EXCLUSIVE_LOSSES, class_probabilities, class_rows
-from ._dense import elementwise, of_targets, read_targets, starved_targets
+from ._dense import Matched, elementwise, of_targets, read_targets, starved_targets
 
 CALLER = "TaskAlignedCriterion"
 Scores = Literal["assigned", "iou", "hard"]
@@ -166,12 +166,10 @@ class TaskAlignedCriterion(nn.Module):
         self, levels: Levels, targets: Targets | Sequence[dict[str, Tensor]], *, normalizer: Tensor | None = None
     ) -> LossTerms:
         """Match, compare, and divide once."""
-        targets = read_targets(targets)
-        logits, sides, sizes = flatten_levels(CALLER, levels, "distances", self.strides, image_size=targets.image_size)
-        self._check(logits, sides, targets)
-        points = grid_points(sizes, self.strides, device=sides.device)
-        target_boxes = xyxy_boxes(CALLER, targets)
-        assignment, scores = self._match(logits, sides, points, targets, target_boxes)
+        targets, logits, sides, points = self._read(levels, targets)
+        assignment, _, boxes, *_ = self._match(targets, logits, sides, points)
+        target_boxes = of_targets(xyxy_boxes(CALLER, targets), assignment.target_index)
+        scores = self._soft_scores(assignment, boxes, target_boxes)
         positive = assignment.target_index >= 0
         score_sum = scores.sum()
         total = over_ranks(score_sum, at_least=self.least_total) if normalizer is None else normalizer
@@ -179,7 +177,7 @@ class TaskAlignedCriterion(nn.Module):
 
         classes = class_rows(self.class_loss, logits, assignment, scores)
         box_weights = weights * scores if self.weigh_boxes else weights
-        rows = take_rows(sides, points, positive, of_targets(target_boxes, assignment.target_index), box_weights)
+        rows = take_rows(sides, points, positive, target_boxes, box_weights)
         sums = {
             "class_positive": self.class_weight * torch.where(positive, classes * weights, 0.0).sum(),
             "class_negative": self.class_weight * torch.where(positive, 0.0, classes).sum(),
@@ -197,21 +195,34 @@ class TaskAlignedCriterion(nn.Module):
         return LossTerms(torch.stack(list(terms.values())).sum(), terms, stats)
 
     @torch.no_grad()
-    def _match(
-        self, logits: Tensor, sides: Tensor, points: Points, targets: Targets, target_boxes: Tensor
-    ) -> tuple[Assignment, Tensor]:
-        """The assignment, and the soft class target of every prediction."""
-        distances = expected_distances(sides) * points.strides[:, None]
-        boxes = boxes_from_distances(points.centers, distances)
+    def match(self, levels: Levels, targets: Targets | Sequence[dict[str, Tensor]]) -> Matched:
+        """Which prediction is trained on which target; :func:`matchloss.explain.explain_assignment` says why."""
+        return self._match(*self._read(levels, targets))
+
+    def _read(
+        self, levels: Levels, targets: Targets | Sequence[dict[str, Tensor]]
+    ) -> tuple[Targets, Tensor, Tensor, Points]:
+        targets = read_targets(targets)
+        logits, sides, sizes = flatten_levels(CALLER, levels, "distances", self.strides, image_size=targets.image_size)
+        self._check(logits, sides, targets)
+        return targets, logits, sides, grid_points(sizes, self.strides, device=sides.device)
+
+    @torch.no_grad()
+    def _match(self, targets: Targets, logits: Tensor, sides: Tensor, points: Points) -> Matched:
+        boxes = boxes_from_distances(points.centers, expected_distances(sides) * points.strides[:, None])
         probabilities = class_probabilities(logits, self.num_classes)
         assignment = assign(self.assigner, probabilities, boxes, points, targets)
+        return Matched(assignment, probabilities, boxes, *points)
+
+    @torch.no_grad()
+    def _soft_scores(self, assignment: Assignment, boxes: Tensor, target_boxes: Tensor) -> Tensor:
+        """``(B, A)`` class target of each prediction, 0 for background."""
         positive = assignment.target_index >= 0
         if self.scores == "assigned":
-            return assignment, assignment.scores.to(boxes.dtype)
+            return assignment.scores.to(boxes.dtype)
         if self.scores == "hard":
-            return assignment, positive.to(boxes.dtype)
-        iou = box_iou(boxes, of_targets(target_boxes, assignment.target_index))
-        return assignment, torch.where(positive, iou, 0.0)
+            return positive.to(boxes.dtype)
+        return torch.where(positive, box_iou(boxes, target_boxes), 0.0)
 
     def _box_terms(self, rows: BoxRows) -> dict[str, Tensor]:
         """Weighted sums of the terms that only positives have."""

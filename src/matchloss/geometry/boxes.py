@@ -94,4 +94,6 @@ def xyxy_boxes(caller: str, targets: Targets) -> Tensor:
     if targets.image_size is None:
         raise ValueError(f"{caller}: expected targets with image_size=(H, W), since their boxes are fractions of it")
     height, width = targets.image_size
-    return boxes * boxes.new_tensor([width, height, width, height])
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    # Number by number: a tensor of them would be a copy to the GPU, for which the host may wait.
+    return torch.stack([x1 * width, y1 * height, x2 * width, y2 * height], dim=-1)
