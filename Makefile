@@ -12,7 +12,7 @@ demo: $(READY)  ## train a segmentation and a detector on the samples, and write
 	@rm -rf runs/demo runs/demo-detect
 	$(BIN)/matchloss train segment --data samples/nuclei --out runs/demo --steps $(DEMO_STEPS) --accelerator cpu
 	$(BIN)/matchloss train detect --data samples/bccd --out runs/demo-detect --steps $(DEMO_STEPS) --accelerator cpu
-	$(BIN)/matchloss explain runs/demo-detect BloodImage_00002 --out runs/demo-detect/explain.png
+	$(BIN)/matchloss explain runs/demo-detect BloodImage_00017 --out runs/demo-detect/explain.png
 	@echo "Open runs/demo/index.html and runs/demo-detect/index.html in a browser."
 
 test: $(READY)  ## every law, story, parity and doctest

@@ -1,5 +1,6 @@
 """What is timed: our losses beside their peers on the same tensors, and what we aim at."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -7,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench_assign import task_aligned_variants
 from bench_measure import Loss
 from bench_peers import peer
 from matchloss.criteria import SegmentationCriterion
@@ -17,6 +19,8 @@ from matchloss.losses import (
     SoftmaxGeneralizedDiceLoss,
     SoftmaxJaccardLoss,
     SoftmaxTverskyLoss,
+    ciou_loss,
+    giou_loss,
     lovasz_softmax_loss,
     sigmoid_focal_loss,
     softmax_dice_loss,
@@ -73,6 +77,18 @@ def cases(device: str, *, quick: bool) -> Iterator[Case]:
         coarse = torch.randint(0, 19, (shape[0], 1, 8, 8), generator=generator).float()
         labels = F.interpolate(coarse, shape[2:], mode="nearest")[:, 0].long().to(device)
         yield make(logits, labels)
+    boxes, targets = box_pairs(2000 if quick else 200_000, device, generator)
+    yield giou(boxes, targets)
+    yield ciou(boxes, targets)
+    for count in (3,) if quick else (10, 50, 150):
+        yield task_aligned(count, device, generator, quick=quick)
+
+
+def task_aligned(count: int, device: str, generator: torch.Generator, *, quick: bool) -> Case:
+    """No backward: the leaf is there for the table alone. Ties at a metric of 0 are free, so the sums differ."""
+    side, images = (64, 2) if quick else (640, 16)
+    title, leaf, variants = task_aligned_variants(count, side, images, device, generator)
+    return Case(title, leaf, variants, [Aim("matchloss", "Ultralytics", at_least=15.0)], differs=("Ultralytics",))
 
 
 def focal(logits: Tensor, generator: torch.Generator) -> Case:
@@ -159,6 +175,56 @@ def six_losses(logits: Tensor, labels: Tensor) -> Case:
         "matchloss, six losses": lambda: torch.stack([module(logits, labels) for module in modules]).sum(),
     }
     return Case(f"six losses {_size(logits)}", logits, variants)
+
+
+def box_pairs(count: int, device: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Targets of 10 to 200 pixels, and predictions that overlap most of them."""
+    low, size = 400 * torch.rand(count, 2, generator=generator), 10 + 190 * torch.rand(count, 2, generator=generator)
+    moved = low + size * (torch.rand(count, 2, generator=generator) - 0.5)
+    other = size * (0.5 + torch.rand(count, 2, generator=generator))
+    boxes, targets = torch.cat([moved, moved + other], 1), torch.cat([low, low + size], 1)
+    return boxes.to(device).requires_grad_(), targets.to(device)
+
+
+def giou(boxes: Tensor, targets: Tensor) -> Case:
+    """Pairs; what the peers add to areas does not show at this size."""
+    variants: dict[str, Loss] = {"matchloss": lambda: giou_loss(boxes, targets)}
+    if theirs := peer("torchvision.ops.giou_loss", "generalized_box_iou_loss"):
+        variants["torchvision"] = lambda: theirs(boxes, targets, reduction="mean")
+    if other := peer("fvcore.nn", "giou_loss"):
+        variants["fvcore"] = lambda: other(boxes, targets, reduction="mean")
+    if overlap := peer("ultralytics.utils.metrics", "bbox_iou"):
+        variants["Ultralytics"] = lambda: (1 - overlap(boxes, targets, xywh=False, GIoU=True)).mean()
+    aims = [Aim("matchloss", name, at_least=6.0) for name in ("torchvision", "fvcore")]
+    return Case(f"GIoU {_size(boxes)}", boxes, variants, aims)
+
+
+def ciou(boxes: Tensor, targets: Tensor) -> Case:
+    """The same pairs."""
+    variants: dict[str, Loss] = {"matchloss": lambda: ciou_loss(boxes, targets)}
+    if theirs := peer("torchvision.ops.ciou_loss", "complete_box_iou_loss"):
+        variants["torchvision"] = lambda: theirs(boxes, targets, reduction="mean")
+    if overlap := peer("ultralytics.utils.metrics", "bbox_iou"):
+        variants["Ultralytics"] = lambda: (1 - overlap(boxes, targets, xywh=False, CIoU=True)).mean()
+    variants["written-out formula"] = lambda: written_out_ciou(boxes, targets)
+    aims = [Aim("matchloss", name, at_least=4.0) for name in ("torchvision", "written-out formula")]
+    return Case(f"CIoU {_size(boxes)}", boxes, variants, aims)
+
+
+def written_out_ciou(boxes: Tensor, targets: Tensor, eps: float = 1e-7) -> Tensor:
+    """What people write by hand, as torchvision does."""
+    low, high = torch.maximum(boxes[:, :2], targets[:, :2]), torch.minimum(boxes[:, 2:], targets[:, 2:])
+    around_low, around_high = torch.minimum(boxes[:, :2], targets[:, :2]), torch.maximum(boxes[:, 2:], targets[:, 2:])
+    size, target_size = boxes[:, 2:] - boxes[:, :2], targets[:, 2:] - targets[:, :2]
+    shared = (high - low).clamp(min=0).prod(1)
+    iou = shared / (size.prod(1) + target_size.prod(1) - shared + eps)
+    offset = (boxes[:, :2] + boxes[:, 2:] - targets[:, :2] - targets[:, 2:]) / 2
+    distance = offset.square().sum(1) / ((around_high - around_low).square().sum(1) + eps)
+    angle, target_angle = (torch.atan(sides[:, 0] / sides[:, 1]) for sides in (size, target_size))
+    aspect = 4 / math.pi**2 * (target_angle - angle).square()
+    with torch.no_grad():
+        trade_off = aspect / (1 - iou + aspect + eps)
+    return (1 - iou + distance + trade_off * aspect).mean()
 
 
 def _logits(shape: tuple[int, ...], device: str, generator: torch.Generator) -> Tensor:

@@ -1,25 +1,38 @@
 """Write the reference from the docstrings and the figures from the losses, then build `site/` with mkdocs."""
 
-import inspect
 import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from reference_pages import DocsError, catalogue_page, check, core_page, loss_page
+from reference_pages import DocsError, catalogue_page, check, loss_page, package_of, parts_page
 from results_page import results_page
 
 import matchloss
-from matchloss import criteria, losses
-from matchloss.catalogue import Entry, entries
+from matchloss import geometry, losses, postprocess
+from matchloss.catalogue import PACKAGES, Entry, entries
 from matchloss.plots import plot
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 REFERENCE, FIGURES = DOCS / "reference", DOCS / "figures"
-GUIDES = ("segmentation.md", "cross_entropy.md", "focal.md", "adding_a_loss.md")
+GUIDES = (
+    "segmentation.md",
+    "detection.md",
+    "task_aligned.md",
+    "cross_entropy.md",
+    "focal.md",
+    "boxes.md",
+    "adding_a_loss.md",
+)
+PARTS = {
+    "types.md": ("Types", "What travels between the parts, and one switch, all from `matchloss` itself.", matchloss),
+    "geometry.md": ("Geometry", "Boxes, points and anchors, from `matchloss.geometry`.", geometry),
+    "postprocess.md": ("Postprocessing", "Decoding and suppression, from `matchloss.postprocess`.", postprocess),
+}
 LOADED = re.compile(
     r"<(?:link|script|img|iframe|source|object|embed)\b[^>]*?\b(?:src|href|data)=[\"']?((?:https?:)?//[^\"'\s>]+)"
 )
@@ -38,13 +51,14 @@ def main() -> None:
 
 def write_reference() -> dict[str, list[Entry]]:
     """One page a public name, the catalogue, the types and the measurements."""
-    everything = [*entries(losses), *entries(criteria)]
+    everything = [entry for package in PACKAGES.values() for entry in entries(package)]
     check(everything)
     check_complete(everything)
     pages = {name: f"{entry.name}.md" for entry in everything for name in (entry.name, entry.module) if name}
     groups: dict[str, list[Entry]] = {}
     for entry in everything:
-        heading = f"Criteria: {entry.heading.lower()}" if inspect.isclass(entry.value) else entry.heading
+        package = package_of(entry)
+        heading = entry.heading if package == "losses" else f"{package.capitalize()}: {entry.heading.lower()}"
         groups.setdefault(heading, []).append(entry)
     for folder in (REFERENCE, FIGURES):
         shutil.rmtree(folder, ignore_errors=True)
@@ -52,24 +66,25 @@ def write_reference() -> dict[str, list[Entry]]:
     for group in groups.values():
         for entry in group:
             others = [other for other in group if other is not entry]
-            write(f"{entry.name}.md", loss_page(entry, others, pages, figure=hasattr(losses, entry.name)))
-    types = {
-        name: value
-        for name, value in vars(matchloss).items()
-        if not name.startswith("_") and not inspect.ismodule(value)
-    }
+            write(f"{entry.name}.md", loss_page(entry, others, pages, figure=package_of(entry) == "losses"))
     write("index.md", catalogue_page(groups, pages))
-    write("types.md", core_page(types, pages))
+    for file, (title, intro, package) in PARTS.items():
+        write(file, parts_page(title, intro, package.__name__, public(package), pages))
     write("results.md", results_page(ROOT / "benchmarks" / "results", DOCS))
     return groups
+
+
+def public(package: ModuleType) -> dict[str, Any]:
+    """What a package offers: its functions and classes."""
+    return {name: value for name, value in vars(package).items() if not name.startswith("_") and callable(value)}
 
 
 def check_complete(everything: Sequence[Entry]) -> None:
     """Refuse public names that have no entry, and so no page."""
     known = {name for entry in everything for name in (entry.name, entry.module)}
-    for package in (losses, criteria):
-        for name, value in vars(package).items():
-            if not name.startswith("_") and callable(value) and name not in known:
+    for package in PACKAGES.values():
+        for name in public(package):
+            if name not in known:
                 raise DocsError(f"{name}: it is public in {package.__name__}, but it is in no import line there")
 
 
@@ -89,7 +104,7 @@ def navigation(groups: Mapping[str, Sequence[Entry]]) -> list[dict[str, Any]]:
     return [
         {"Home": "index.md"},
         {"Guides": list(GUIDES)},
-        {"Reference": [*reference, {"Types": "reference/types.md"}]},
+        {"Reference": [*reference, *({title: f"reference/{file}"} for file, (title, *_) in PARTS.items())]},
         {"Measurements": ["reference/results.md", *others]},
     ]
 

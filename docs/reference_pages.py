@@ -6,8 +6,9 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from matchloss import losses
-from matchloss.catalogue import SECTIONS, Entry, doc_parts
+import matchloss
+from matchloss import geometry
+from matchloss.catalogue import PACKAGES, SECTIONS, Entry, doc_parts
 
 ROLE_OR_CODE = re.compile(r":(?:func|class|meth):`([^`]+)`|``([^`]+)``|`([^`]+)`")
 ITEM = re.compile(r"^(\S[^:\n]*): (.*(?:\n[ ]+.*)*)", re.MULTILINE)
@@ -50,7 +51,8 @@ def loss_page(entry: Entry, neighbours: Sequence[Entry], pages: Mapping[str, str
 
 def catalogue_page(groups: Mapping[str, Sequence[Entry]], pages: Mapping[str, str]) -> str:
     """All names by heading."""
-    blocks = ["# Catalogue", "Everything that can be imported from `matchloss.losses` and `matchloss.criteria`."]
+    packages = ", ".join(f"`matchloss.{name}`" for name in PACKAGES)
+    blocks = ["# Catalogue", f"Everything that can be imported from {packages}."]
     for heading, entries in groups.items():
         blocks += [f"## {heading}"]
         for entry in entries:
@@ -59,28 +61,31 @@ def catalogue_page(groups: Mapping[str, Sequence[Entry]], pages: Mapping[str, st
     return "\n\n".join(blocks) + "\n"
 
 
-def core_page(things: Mapping[str, object], pages: Mapping[str, str]) -> str:
-    """What all parts share: the types with their fields and methods, and the switch to the plain formulas."""
-    blocks = ["# Types", "What travels between the parts, and one switch, all from `matchloss` itself."]
+def parts_page(title: str, intro: str, package: str, things: Mapping[str, object], pages: Mapping[str, str]) -> str:
+    """Several things on one page: types with their fields and methods, and functions."""
+    blocks = [f"# {title}", intro]
     for name, thing in things.items():
-        blocks += [f"## {name}", *_parts(name, thing, pages)]
+        blocks += [f"## {name}", *_parts(name, thing, pages, package)]
         listed = [f"- `{field}`" + (f": {prose(text, pages)}" if text else "") for field, text in fields_of(thing)]
         blocks += ["\n".join(listed)]
         for method in vars(thing) if listed else ():
             if not method.startswith("_") and inspect.ismethod(getattr(thing, method)):
-                blocks += [f"### {name}.{method}", *_parts(f"{name}.{method}", getattr(thing, method), pages)]
+                blocks += [f"### {name}.{method}", *_parts(f"{name}.{method}", getattr(thing, method), pages, package)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _parts(name: str, thing: object, pages: Mapping[str, str]) -> list[str]:
+def _parts(name: str, thing: object, pages: Mapping[str, str], package: str) -> list[str]:
     parts = doc_parts(thing)
     if not parts["summary"]:
         raise DocsError(f"{name}: it is public and has no docstring")
-    blocks = [prose(parts["summary"], pages), prose(parts["text"], pages)]
-    blocks += [items(parts[title], pages, {}) for title in ("Args", "Raises") if title in parts]
+    blocks = [prose(parts["summary"], pages)]
+    blocks += [fence("text", parts["formula"])] if parts["formula"] else []
+    blocks += [prose(parts["text"], pages)]
+    blocks += [items(parts[title], pages, {}) for title in ("Shapes", "Args", "Raises") if title in parts]
+    blocks += [prose(f"{title}: {parts[title]}", pages) for title in ("Reference", "Differs") if title in parts]
     if "Example" in parts:
-        own = f">>> from matchloss import {name.partition('.')[0]}"
-        blocks.append(fence("python", f"{own}\n{parts['Example']}\n"))
+        setup = f">>> import torch\n>>> from {package} import {name.partition('.')[0]}"
+        blocks.append(fence("python", f"{setup}\n{parts['Example']}\n"))
     return blocks
 
 
@@ -126,13 +131,8 @@ def items(text: str, pages: Mapping[str, str], defaults: Mapping[str, object]) -
 
 def example(text: str, entry: Entry, pages: Mapping[str, str]) -> str:
     """Text and doctests in turn; the imports make the page run by itself."""
-    package = "losses" if hasattr(losses, entry.name) else "criteria"
-    setup = [">>> import torch", f">>> from matchloss.{package} import {entry.name}"]
-    setup += [
-        f">>> from matchloss.losses import {name}"
-        for name in sorted(set(re.findall(r"\b\w+\b", text)) & set(vars(losses)) - {entry.name})
-        if not name.startswith("_") and not inspect.ismodule(getattr(losses, name))
-    ]
+    setup = [">>> import torch", f">>> from matchloss.{package_of(entry)} import {entry.name}"]
+    setup += [f">>> {line}" for line in imports_of(text) if not line.endswith(f" import {entry.name}")]
     blocks = [fence("python", "\n".join(setup) + "\n")]
     for block in re.split(r"\n\n+", text):
         before, prompt, code = block.partition(">>> ")
@@ -141,6 +141,21 @@ def example(text: str, entry: Entry, pages: Mapping[str, str]) -> str:
         if prompt:
             blocks.append(fence("python", prompt + code + "\n"))
     return "\n\n".join(blocks)
+
+
+def package_of(entry: Entry) -> str:
+    """The subpackage that an entry is imported from."""
+    return entry.value.__module__.split(".")[1]
+
+
+def imports_of(text: str) -> list[str]:
+    """Lines that import what else of matchloss an example uses."""
+    words, lines = set(re.findall(r"\b\w+\b", text)), []
+    for package in (*PACKAGES.values(), geometry, matchloss):
+        for name, value in sorted(vars(package).items()):
+            if name in words and not name.startswith("_") and not inspect.ismodule(value):
+                lines.append(f"from {package.__name__} import {name}")
+    return lines
 
 
 def fence(language: str, code: str) -> str:

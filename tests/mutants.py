@@ -14,7 +14,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 
 
-TESTS = [f"tests/test_{name}.py" for name in ("losses", "segmentation_criterion", "core", "structure")]
+DENSE = ("task_aligned_criterion", "retinanet_criterion", "decode", "geometry_boxes")
+TESTS = [f"tests/test_{name}.py" for name in ("losses", "segmentation_criterion", "core", "structure", *DENSE)]
 
 
 class Fault(NamedTuple):
@@ -121,12 +122,70 @@ FAULTS = (
         "or_one(total).clamp(min=at_least) / world_size",
         "(total / world_size).clamp(min=at_least)",
     ),
+    # The criteria of dense detectors
+    Fault("presets_equal", "criteria/task_aligned.py", "weights * scores if", "weights if"),
+    Fault("presets_equal", "criteria/task_aligned.py", "box_weight=7.5", "box_weight=7.0"),
+    Fault("presets_equal", "criteria/_box_rows.py", "bins - 1.01", "bins - 1.5"),
+    Fault("presets_equal", "criteria/_box_rows.py", "(loss.mean(-1) * rows", "(loss.sum(-1) * rows"),
+    Fault("presets_equal", "criteria/_class_rows.py", "scores=scores, ", ""),
+    Fault("textbook", "criteria/_box_rows.py", "rows.target_boxes / rows.strides, mask", "rows.target_boxes, mask"),
+    Fault("textbook", "criteria/_class_rows.py", "logits.shape[-1] - 1)", "0)"),
+    Fault("ignored_points_none", "criteria/_class_rows.py", "~assignment.ignore", "assignment.ignore | True"),
+    Fault("without_objects", "criteria/_dense.py", "if targets.labels.shape[1]:", "if True:"),
+    Fault("do_not_learn_background", "assigners/_targets.py", "ignore & ~positive", "(ignore & ~positive) & False"),
+    Fault(
+        "weights_of_targets",
+        "criteria/task_aligned.py",
+        "of_targets(targets.weights, ",
+        "1 + 0 * of_targets(targets.weights, ",
+    ),
+    Fault("forms_of_input", "geometry/levels.py", "permute(0, 3, 4, 1, 2)", "permute(0, 4, 3, 1, 2)"),
+    Fault("forms_of_input", "geometry/boxes.py", "y1 * height, x2 * width", "y1 * width, x2 * width"),
+    Fault(
+        "non_finite_prediction",
+        "criteria/_box_rows.py",
+        "torch.where(positive[:, None], sides.flatten(0, 1)[rows], 0.0)",
+        "sides.flatten(0, 1)[rows] * positive[:, None]",
+    ),
+    Fault(
+        "all_rows_or",
+        "criteria/_box_rows.py",
+        "return torch.arange(positive.numel()",
+        "return positive.nonzero().squeeze(1)\n    return torch.arange(positive.numel()",
+    ),
+    Fault(
+        "normalizer_replaces",
+        "criteria/task_aligned.py",
+        "if normalizer is None else normalizer",
+        "if normalizer is None else normalizer + 1",
+    ),
+    Fault(
+        "two_processes and not classes and not losses",
+        "criteria/retinanet.py",
+        "over_ranks(positives.to(anchors.dtype))",
+        "positives.to(anchors.dtype).clamp(min=1)",
+    ),
+    Fault(
+        "terms_written_out and deltas",
+        "criteria/retinanet.py",
+        "encode_deltas(target_boxes, anchors)",
+        "encode_deltas(anchors, target_boxes)",
+    ),
+    Fault("only_positives_learn", "criteria/retinanet.py", "mask=positive[:, None]", "mask=None"),
+    Fault("points_give", "postprocess/select.py", "index // classes", "index % classes"),
+    Fault(
+        "one_place_may_be",
+        "postprocess/select.py",
+        "        labels,\n        threshold",
+        "        None,\n        threshold",
+    ),
+    Fault("levels_and_rows_are_one", "postprocess/select.py", "boxes = clip_boxes(boxes, image_size)", "pass"),
     # The shape of the package
     Fault(
         "imports_point_downwards", "losses/l1.py", "from ._pairs", "from ..criteria import segmentation\nfrom ._pairs"
     ),
     Fault("row_of_the_table", "losses/__init__.py", "# Regression", "from .l1 import l1_loss as l3_loss\n# Regression"),
-    Fault("import_is_light", "__init__.py", "from . import criteria", "import matplotlib\nfrom . import criteria"),
+    Fault("import_is_light", "__init__.py", "from . import assigners", "import matplotlib\nfrom . import assigners"),
 )
 
 

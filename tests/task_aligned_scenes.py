@@ -27,12 +27,12 @@ def random_scene(
     images: int = 3,
     targets: int = 7,
     classes: int = 4,
-    side: int = 96,
+    side: int = 64,
     levels: tuple[int, ...] = (8, 16, 32),
     dtype: torch.dtype = torch.float32,
     noise: float = 0.35,
 ) -> Scene:
-    """Half of the predictions near a target, half anywhere; targets of 3 to 80 pixels, some padded, some ignored."""
+    """Half of the predictions near a target, half anywhere; targets of 3 to 60 pixels, some padded, some ignored."""
     rng = torch.Generator().manual_seed(seed)
 
     def rand(*shape: int) -> Tensor:
@@ -40,11 +40,11 @@ def random_scene(
 
     points, strides, _ = grid_points([(side // s, side // s) for s in levels], levels, dtype=torch.float64)
     centers = rand(images, targets, 2) * side
-    sides = 3 * (80 / 3) ** rand(images, targets, 2)
+    sides = 3 * (60 / 3) ** rand(images, targets, 2)
     boxes = torch.cat([centers - sides / 2, centers + sides / 2], -1)
     near = torch.randint(0, targets, (images, len(points)), generator=rng)
     like = boxes.gather(1, near.unsqueeze(-1).expand(-1, -1, 4))
-    jitter = (rand(images, len(points), 4) - 0.5) * noise * 80
+    jitter = (rand(images, len(points), 4) - 0.5) * noise * 60
     reach = 2 * strides.unsqueeze(-1) * rand(images, len(points), 4)
     around = torch.cat([points - reach[..., :2], points + reach[..., 2:]], -1)
     predictions = torch.where(rand(images, len(points), 1) < 0.5, like + jitter, around)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from matchloss import catalogue, criteria, losses
+from matchloss import catalogue, losses
 from matchloss.catalogue import Entry, doc_parts, entries, print_catalogue
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +21,7 @@ import build  # noqa: E402
 import reference_pages  # noqa: E402
 import results_page  # noqa: E402
 
-EVERYTHING = [*entries(losses), *entries(criteria)]
+EVERYTHING = [entry for package in catalogue.PACKAGES.values() for entry in entries(package)]
 over_entries = pytest.mark.parametrize("entry", EVERYTHING, ids=lambda entry: entry.name)
 
 
@@ -30,7 +30,7 @@ def public(package: object) -> set[str]:
 
 
 def test_every_public_name_has_one_entry() -> None:
-    for package in (losses, criteria):
+    for package in catalogue.PACKAGES.values():
         names = [entry.name for entry in entries(package)]
         assert len(set(names)) == len(names)
         assert set(names) | {entry.module for entry in entries(package)} - {""} == public(package)
@@ -265,7 +265,8 @@ def test_the_navigation_holds_every_page(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_the_types_page_has_fields_and_methods() -> None:
     import matchloss
 
-    page = reference_pages.core_page({"Targets": matchloss.Targets, "reference": matchloss.reference}, {})
+    things = {"Targets": matchloss.Targets, "reference": matchloss.reference}
+    page = reference_pages.parts_page("Types", "All of them.", "matchloss", things, {})
     assert "- `valid`: `(B, M)` bool, False where padded." in page
     assert "- `box_format`\n" in page
     assert "### Targets.from_list" in page

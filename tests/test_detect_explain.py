@@ -103,7 +103,7 @@ def test_images_are_found_by_path_name_or_stem_and_others_are_an_error(folder: P
     name = first_name(trained)
     for spelling in (name, f"{name}.png", f"somewhere/{name}.jpg"):
         assert explain_image(trained, spelling).sample.name == name
-    with pytest.raises(RunError, match="nowhere.png: expected an image of the run's train or val list"):
+    with pytest.raises(RunError, match=r"nowhere\.png: expected an image of the run's train or val list"):
         explain_image(trained, "nowhere.png")
     write_explanation(trained, name, tmp_path / "new" / "picture.png")
     assert (tmp_path / "new" / "picture.png").read_bytes().startswith(b"\x89PNG")

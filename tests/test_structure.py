@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cases import LOSSES
-from matchloss import criteria, losses
+from matchloss import assigners, criteria, losses
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "matchloss"
@@ -124,7 +124,7 @@ def test_file_function_and_module_share_a_name() -> None:
 
 
 SECTIONS = ("Shapes:", "Args:", "Raises:", "Reference:", "Differs:", "Example:")
-DOCUMENTED = [case.function for case in LOSSES] + [value for value in public(criteria).values()]
+DOCUMENTED = [case.function for case in LOSSES] + [*public(assigners).values(), *public(criteria).values()]
 
 
 @pytest.mark.parametrize("thing", dict.fromkeys(DOCUMENTED), ids=lambda thing: thing.__name__)

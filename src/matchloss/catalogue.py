@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from . import criteria, losses
+from . import assigners, criteria, losses
+
+PACKAGES = {"losses": losses, "assigners": assigners, "criteria": criteria}
+"""Those whose every name is catalogued."""
 
 SECTIONS = ("Shapes", "Args", "Raises", "Reference", "Differs", "Example")
 """Of a public docstring, in this order; before them stand the summary, the formula and the text."""
@@ -77,7 +80,7 @@ def doc_parts(thing: object) -> dict[str, str]:
 
 
 def print_catalogue() -> None:
-    """Print all losses and criteria by heading.
+    """Print all losses, assigners and criteria by heading.
 
     Raises:
         ModuleNotFoundError: without rich, which comes with `matchloss[train]`.
@@ -88,7 +91,7 @@ def print_catalogue() -> None:
         raise ModuleNotFoundError(
             "print_catalogue: expected rich to be installed, got none; pip install 'matchloss[train]'"
         ) from None
-    everything = [("losses", entry) for entry in entries()] + [("criteria", entry) for entry in entries(criteria)]
+    everything = [(name, entry) for name, package in PACKAGES.items() for entry in entries(package)]
     width = max(len(entry.name) for _, entry in everything)
     terminal = console.Console()
     terminal.width = min(terminal.width, 100) if terminal.is_terminal else 100

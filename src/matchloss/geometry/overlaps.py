@@ -120,15 +120,16 @@ def pair_giou(pair: BoxPair) -> Tensor:
 
 def pair_diou(pair: BoxPair) -> Tensor:
     """See :func:`box_diou`."""
-    return pair_iou(pair) - center_distance(pair)
+    return pair_iou(pair) - center_distance(pair, relative_hull(pair))
 
 
 def pair_ciou(pair: BoxPair) -> Tensor:
     """See :func:`box_ciou`."""
-    iou, aspect = pair_iou(pair), aspect_difference(pair)
+    hull = relative_hull(pair)
+    iou, aspect = pair_iou(pair), aspect_difference(pair, hull)
     with torch.no_grad():
         trade_off = aspect / or_one(1 - iou + aspect)  # of two equal boxes 0, not 0 / 0
-    return iou - center_distance(pair) - trade_off * aspect
+    return iou - center_distance(pair, hull) - trade_off * aspect
 
 
 def pair_eiou(pair: BoxPair) -> Tensor:
@@ -154,36 +155,34 @@ def intersection_and_union(pair: BoxPair) -> tuple[Tensor, Tensor]:
     return intersection, x.size * y.size + x.target_size * y.target_size - intersection
 
 
-def center_distance(pair: BoxPair) -> Tensor:
-    """Squared distance of the centres over the squared diagonal of the enclosing box."""
-    across, down = center_offset(pair)
-    return (across.square() + down.square()) / hull_diagonal(pair)
-
-
-def center_offset(pair: BoxPair) -> tuple[Tensor, Tensor]:
-    """Centre minus centre of the target, over the longer side of the enclosing box."""
-    width, height = relative_hull(pair)
-    return pair.x.shift * width, pair.y.shift * height
-
-
-def hull_diagonal(pair: BoxPair) -> Tensor:
-    """Squared diagonal of the enclosing box over its squared longer side; never 0, to divide by."""
-    width, height = relative_hull(pair)
-    return or_one(width.square() + height.square())
-
-
-def aspect_difference(pair: BoxPair) -> Tensor:
-    """``4 / π² (atan(w_t / h_t) - atan(w / h))²``, in [0, 1]."""
-    width, height = relative_hull(pair)
-    angle = _side_angle(pair.x.size * width, pair.y.size * height)
-    target_angle = _side_angle(pair.x.target_size * width, pair.y.target_size * height)
-    return (2 / math.pi * (target_angle - angle)).square()
-
-
 def relative_hull(pair: BoxPair) -> tuple[Tensor, Tensor]:
     """Sides of the enclosing box over the longer one: their squares neither overflow nor vanish."""
     longer = or_one(torch.maximum(pair.x.hull, pair.y.hull).detach())
     return pair.x.hull / longer, pair.y.hull / longer
+
+
+def center_distance(pair: BoxPair, hull: tuple[Tensor, Tensor]) -> Tensor:
+    """Squared distance of the centres over the squared diagonal of the enclosing box, of which `hull` are the sides."""
+    across, down = center_offset(pair, hull)
+    return (across.square() + down.square()) / hull_diagonal(hull)
+
+
+def center_offset(pair: BoxPair, hull: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Centre minus centre of the target, over the longer side of the enclosing box."""
+    return pair.x.shift * hull[0], pair.y.shift * hull[1]
+
+
+def hull_diagonal(hull: tuple[Tensor, Tensor]) -> Tensor:
+    """Squared diagonal of the enclosing box over its squared longer side; never 0, to divide by."""
+    return or_one(hull[0].square() + hull[1].square())
+
+
+def aspect_difference(pair: BoxPair, hull: tuple[Tensor, Tensor]) -> Tensor:
+    """``4 / π² (atan(w_t / h_t) - atan(w / h))²``, in [0, 1]."""
+    width, height = hull
+    angle = _side_angle(pair.x.size * width, pair.y.size * height)
+    target_angle = _side_angle(pair.x.target_size * width, pair.y.target_size * height)
+    return (2 / math.pi * (target_angle - angle)).square()
 
 
 def _side_angle(width: Tensor, height: Tensor) -> Tensor:
@@ -201,5 +200,5 @@ def _off_axis(pair: BoxPair) -> Tensor:
 
     The paper's ``1 - 2 sin²(arcsin s - π/4)`` without its arcsin, whose gradient is infinite on an axis.
     """
-    across, down = center_offset(pair)
+    across, down = center_offset(pair, relative_hull(pair))
     return 2 * (across * down).abs() / or_one(across.square() + down.square())

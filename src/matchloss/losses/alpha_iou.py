@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .._core import LossModule, Reduction, check_option, or_one, reduce_loss
 from ..geometry import BoxPair
-from ..geometry.overlaps import aspect_difference, center_distance, intersection_and_union
+from ..geometry.overlaps import aspect_difference, center_distance, intersection_and_union, relative_hull
 from ._box_pairs import read_boxes
 
 Kind = Literal["iou", "giou", "diou", "ciou"]
@@ -85,12 +85,13 @@ def _penalties(kind: Kind, pair: BoxPair, iou: Tensor, union: Tensor) -> list[Te
         return []
     if kind == "giou":
         return [(1 - union).clamp(min=0)]  # a union that rounds to more than the whole would make a power NaN
+    hull = relative_hull(pair)
     if kind == "diou":
-        return [center_distance(pair)]
-    aspect = aspect_difference(pair)
+        return [center_distance(pair, hull)]
+    aspect = aspect_difference(pair, hull)
     with torch.no_grad():
         trade_off = aspect / or_one(1 - iou + aspect)
-    return [center_distance(pair), trade_off * aspect]
+    return [center_distance(pair, hull), trade_off * aspect]
 
 
 class AlphaIoULoss(LossModule):

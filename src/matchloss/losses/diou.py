@@ -19,9 +19,9 @@ def diou_loss(
 
         L = 1 - IoU + ρ² / c²,   ρ = distance of the centres, c = diagonal of the smallest box around both
 
-    Moves a box straight to its target, overlapping or not, where :func:`giou_loss` first makes it grow, and tells apart
-    places inside a target that the IoU cannot. Width and height are left to the IoU; :func:`ciou_loss` and
-    :func:`eiou_loss` look at them too. From 0 to 2.
+    Draws the centres together, overlapping or not, where :func:`giou_loss` makes a box grow, and tells apart places
+    inside a target that the IoU cannot. Width and height are left to the IoU; :func:`ciou_loss` and :func:`eiou_loss`
+    look at them too. From 0 to 2.
 
     Shapes:
         boxes, target_boxes: (..., 4) xyxy, the same shape, any unit; an inverted box counts as empty.

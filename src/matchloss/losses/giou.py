@@ -19,9 +19,9 @@ def giou_loss(
 
         L = 1 - IoU + (C - U) / C,   U = area of the union, C = area of the smallest box around both
 
-    The box term of DETR and many others: unlike :func:`iou_loss` it also pulls boxes that do not overlap, by growing
-    them towards each other; :func:`diou_loss` moves them instead, which is faster. From 0 to 2. Where one box lies
-    inside the other it is the IoU loss.
+    The box term of DETR and many others: unlike :func:`iou_loss` it also pulls boxes that do not overlap, by making
+    them grow towards their target. From 0 to 2. Where one box lies inside the other it is the IoU loss, and cannot tell
+    places apart; :func:`diou_loss` can, by the centres.
 
     Shapes:
         boxes, target_boxes: (..., 4) xyxy, the same shape, any unit; an inverted box counts as empty.

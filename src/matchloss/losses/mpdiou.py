@@ -65,16 +65,17 @@ def mpdiou_loss(
 
 
 def _corner_distance(pair: BoxPair, image_size: tuple[float, float] | None) -> Tensor:
-    if image_size is not None:
-        diagonal = math.hypot(*image_size)
-        return _ends(pair.x) * (pair.x.hull / diagonal).square() + _ends(pair.y) * (pair.y.hull / diagonal).square()
-    width, height = relative_hull(pair)
-    return (_ends(pair.x) * width.square() + _ends(pair.y) * height.square()) / hull_diagonal(pair)
+    if image_size is None:
+        hull = relative_hull(pair)
+        return (_ends(pair.x, hull[0]) + _ends(pair.y, hull[1])) / hull_diagonal(hull)
+    diagonal = math.hypot(*image_size)
+    return _ends(pair.x, pair.x.hull / diagonal) + _ends(pair.y, pair.y.hull / diagonal)
 
 
-def _ends(axis: Axis) -> Tensor:
+def _ends(axis: Axis, length: Tensor) -> Tensor:
     """Squared distances of the two lower and of the two upper ends, ``(s - d/2)² + (s + d/2)²``."""
-    return 2 * axis.shift.square() + (axis.size - axis.target_size).square() / 2
+    shift, difference = axis.shift * length, (axis.size - axis.target_size) * length
+    return 2 * shift.square() + difference.square() / 2
 
 
 class MPDIoULoss(LossModule):

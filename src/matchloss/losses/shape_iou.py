@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .._core import LossModule, Reduction, check_positive, reduce_loss
 from ..geometry import BoxPair
-from ..geometry.overlaps import center_offset, hull_diagonal, pair_iou, size_difference
+from ..geometry.overlaps import center_offset, hull_diagonal, pair_iou, relative_hull, size_difference
 from ._box_pairs import read_boxes
 
 
@@ -63,8 +63,9 @@ def shape_iou_loss(
     inputs = read_boxes("shape_iou_loss", boxes, target_boxes, mask=mask, weights=weights)
     pair = inputs.pair
     for_x, for_y = _axis_weights(pair, scale)
-    across, down = center_offset(pair)
-    distance = (for_x * across.square() + for_y * down.square()) / hull_diagonal(pair)
+    hull = relative_hull(pair)
+    across, down = center_offset(pair, hull)
+    distance = (for_x * across.square() + for_y * down.square()) / hull_diagonal(hull)
     shape = _saturated(for_x * size_difference(pair.x)) + _saturated(for_y * size_difference(pair.y))
     loss = 1 - pair_iou(pair) + distance + shape / 2
     return reduce_loss("shape_iou_loss", loss, reduction, valid=inputs.valid, weights=inputs.weights)

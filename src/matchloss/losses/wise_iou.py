@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .._core import LossModule, Reduction, check_option, check_positive, or_one, reduce_loss, sum_over_ranks
 from ..geometry import BoxPair
-from ..geometry.overlaps import center_offset, hull_diagonal, pair_iou
+from ..geometry.overlaps import center_offset, hull_diagonal, pair_iou, relative_hull
 from ._box_pairs import read_boxes
 
 Version = Literal["v1", "v2", "v3"]
@@ -95,8 +95,9 @@ def _check_options(
 
 
 def _attention(pair: BoxPair) -> Tensor:
-    across, down = center_offset(pair)
-    return torch.exp((across.square() + down.square()) / hull_diagonal(pair).detach())
+    hull = relative_hull(pair)
+    across, down = center_offset(pair, hull)
+    return torch.exp((across.square() + down.square()) / hull_diagonal(hull).detach())
 
 
 class WiseIoULoss(LossModule):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import losses
+from .boxes import over_boxes
 from .elementwise import over_difference, over_expectation, over_probability, over_right_class, over_share_of_positives
 from .panels import SUFFIXES, Curves, Line, Loss, Panel, draw
 from .regions import along_row, over_displacement, over_gaps, over_regions
@@ -69,9 +70,11 @@ def panels_by_arguments(loss: Loss, curves: Curves | None = None) -> list[Panel]
     parameters = inspect.signature(loss).parameters
     if "predictions" in parameters:
         return over_difference(shown)
+    if "boxes" in parameters:
+        return over_boxes(shown, ("IoU", losses.iou_loss))
     if "logits" not in parameters:
         first = next(iter(parameters))
-        raise ValueError(f"plot: expected a loss of predictions or logits, got one of {first}: give it a slice")
+        raise ValueError(f"plot: expected a loss of predictions, boxes or logits, got one of {first}: give it a slice")
     # Class logits must have their dimension of classes; binary maps may go without (None), or know nothing of it.
     softmax = "class_dim" in parameters and parameters["class_dim"].annotation is int
     logits = torch.zeros(1, 2, 1, 3) if softmax else torch.zeros(1, 1, 1, 3)
@@ -153,6 +156,29 @@ def _region_curves(prefix: str) -> dict[str, Curves]:
     return {f"{prefix}_{name}_loss": lines for name, lines in curves.items()}
 
 
+def _box_curves() -> dict[str, Curves]:
+    """Each box loss with its options, or beside the one it improves on."""
+    focal, wise = losses.focal_eiou_loss, partial(losses.wise_iou_loss, running_mean=0.4)
+    return {
+        "iou_loss": {"-log IoU": partial(losses.iou_loss, mode="log")},
+        "giou_loss": {"GIoU": losses.giou_loss},
+        "diou_loss": {"DIoU": losses.diou_loss, "GIoU": losses.giou_loss},
+        "ciou_loss": {"CIoU": losses.ciou_loss, "DIoU": losses.diou_loss},
+        "eiou_loss": {"EIoU": losses.eiou_loss, "CIoU": losses.ciou_loss},
+        "focal_eiou_loss": _over_option(focal, "gamma", "γ", (0, 0.5, 1)),
+        "siou_loss": _over_option(losses.siou_loss, "theta", "θ", (2, 4, 6)),
+        "alpha_iou_loss": _over_option(partial(losses.alpha_iou_loss, kind="diou"), "alpha", "α", (1, 2, 3)),
+        "wise_iou_loss": {version: partial(wise, version=version) for version in ("v1", "v2", "v3")},
+        "mpdiou_loss": {
+            "MPDIoU": losses.mpdiou_loss,
+            "MPDIoU, image 240 x 240": partial(losses.mpdiou_loss, image_size=(240, 240)),
+        },
+        "inner_iou_loss": _over_option(losses.inner_iou_loss, "ratio", "ratio", (0.5, 0.7, 1.3)),
+        "shape_iou_loss": _over_option(losses.shape_iou_loss, "scale", "scale", (0, 0.5, 1)),
+        "nwd_loss": _over_option(losses.nwd_loss, "constant", "C", (6.4, 12.8, 25.6)),
+    }
+
+
 REGIONS = ("dice", "jaccard", "tversky", "focal_tversky", "log_cosh_dice", "generalized_dice")
 DISTANCES: Curves = {"L1": losses.l1_loss, "L2": losses.l2_loss, "smooth L1": losses.smooth_l1_loss}
 
@@ -168,6 +194,7 @@ CURVES: dict[str, Curves] = {
     "smooth_l1_loss": _over_option(losses.smooth_l1_loss, "beta", "β", (0.1, 0.5, 1, 2)),
     "balanced_l1_loss": _over_option(losses.balanced_l1_loss, "alpha", "α", (0.2, 0.5, 1.0))
     | {"smooth L1": losses.smooth_l1_loss},
+    **_box_curves(),
     **_region_curves("softmax"),
     **_region_curves("sigmoid"),
     "lovasz_softmax_loss": {"Lovász": losses.lovasz_softmax_loss, "Jaccard": losses.softmax_jaccard_loss},
