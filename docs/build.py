@@ -114,6 +114,7 @@ def build_site(nav: list[dict[str, Any]]) -> None:
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")  # or mkdocs fails without a word
     build(load_config(str(ROOT / "mkdocs.yml"), strict=True, nav=nav))
 
 
