@@ -1,5 +1,6 @@
 """Write the reference from the docstrings and the figures from the losses, then build `site/` with mkdocs."""
 
+import logging
 import re
 import shutil
 import sys
