@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import matchloss
-from matchloss.assigners import TaskAlignedAssigner
+from matchloss.assigners import TaskAlignedAssigner, _targets
 from matchloss.types import Assignment
 from reference.task_aligned import VARIANTS
 from task_aligned_scenes import Scene, by_reference, hard_scenes, random_scene
@@ -75,6 +75,15 @@ def test_larger_scenes_of_numba(rules: dict[str, Any]) -> None:
     same(scene.assign(TaskAlignedAssigner(**rules)), plain(scene, rules))
     by_class = scene._replace(scores=scene.scores.transpose(1, 2).contiguous().transpose(1, 2))
     same(by_class.assign(TaskAlignedAssigner(**rules)), plain(scene, rules))
+
+
+@pytest.mark.parametrize("name", ["random 0", "one target repeated", "one prediction repeated", "no overlap anywhere"])
+@over_rules
+def test_chunks_do_not_matter(name: str, rules: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One target at a time, as in a scene of many; ties between chunks go to the lowest target too."""
+    whole = plain(SCENES[name], rules)
+    monkeypatch.setattr(_targets, "PAIRS_AT_ONCE", 1)
+    same(plain(SCENES[name], rules), whole, scores=0)
 
 
 def test_scenes_are_not_trivial() -> None:

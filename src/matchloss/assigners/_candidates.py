@@ -13,7 +13,7 @@ from ._scene import Scene
 class Candidates(NamedTuple):
     """What each target selects."""
 
-    index: Tensor
+    chosen: Tensor
     """``(B, M, k)`` int64 points, all different."""
     taken: Tensor
     """``(B, M, k)`` bool; False fills up where a target selects fewer."""
@@ -22,8 +22,8 @@ class Candidates(NamedTuple):
 
     def claims(self, points: int) -> Tensor:
         """How many targets select each of so many points, ``(B, A)``."""
-        counts = torch.zeros((len(self.index), points), dtype=torch.int64, device=self.index.device)
-        return counts.scatter_add(1, self.index.flatten(1), self.taken.flatten(1).long())
+        counts = torch.zeros((len(self.chosen), points), dtype=torch.int64, device=self.chosen.device)
+        return counts.scatter_add(1, self.chosen.flatten(1), self.taken.flatten(1).long())
 
 
 def select_candidates(rules: TaskAlignedRules, scene: Scene) -> Candidates:

@@ -17,7 +17,7 @@ def settle_conflicts(rules: TaskAlignedRules, scene: Scene, candidates: Candidat
     if rules.conflict == "selected":
         return owner
     # Two claims make one contested point, so there are few beside all points. Their number follows from the shapes.
-    most = min(points, candidates.index[0].numel() // 2) if len(owner) else 0
+    most = min(points, candidates.chosen[0].numel() // 2) if len(owner) else 0
     if most == 0:
         return owner
     order = torch.arange(points, 0, -1, device=owner.device)
@@ -29,8 +29,8 @@ def settle_conflicts(rules: TaskAlignedRules, scene: Scene, candidates: Candidat
 
 def best_claimant(candidates: Candidates, points: int) -> Tensor:
     """Of the targets that selected a point, the one of highest overlap."""
-    images, targets, k = candidates.index.shape
-    index, taken = candidates.index.flatten(1), candidates.taken.flatten(1)
+    images, targets, k = candidates.chosen.shape
+    index, taken = candidates.chosen.flatten(1), candidates.taken.flatten(1)
     overlap = torch.where(taken, candidates.overlap.flatten(1), -1.0)
     row = torch.arange(targets, device=index.device).repeat_interleave(k).expand(images, -1)
     highest = overlap.new_full((images, points), -1.0).scatter_reduce(1, index, overlap, "amax")
