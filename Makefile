@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_STEPS ?= 300
+NUMBA_TESTS := losses segmentation_criterion task_aligned task_aligned_criterion max_iou nms decode
 
 .PHONY: demo test check bench docs study-segmentation study-detection no-numba mutants wheel clean
 
@@ -23,8 +24,8 @@ check: $(READY)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-no-numba: $(READY)  ## the losses again with numba hidden, as on a Python without its wheel
-	PYTHONPATH=tests $(BIN)/python -m pytest -q -n auto -p no_numba tests/test_losses.py tests/test_segmentation_criterion.py
+no-numba: $(READY)  ## what has a numba twin again with numba hidden, as on a Python without its wheel
+	PYTHONPATH=tests $(BIN)/python -m pytest -q -n auto -p no_numba $(NUMBA_TESTS:%=tests/test_%.py)
 
 mutants: $(READY)  ## plant faults and see that the tests catch them, some ten minutes
 	$(BIN)/python tests/mutants.py

@@ -1,5 +1,6 @@
 """TaskAlignedCriterion: equal to the sum written out, right without objects, one process however many run."""
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,38 @@ def test_plain_losses_on_hard_labels_are_the_textbook() -> None:
     wanted = torch.nn.functional.smooth_l1_loss(boxes, matched, reduction="sum") / 4
     torch.testing.assert_close(got.terms["box"], wanted)
     assert list(got.terms) == TERMS[:3]
+
+
+def test_three_predictions_by_hand() -> None:
+    """A car (score 0.9, IoU 0.6), C car (0.2, 0.1), B person (0.3, 0.4): docs/task_aligned.md does the sums."""
+    street = [{"boxes": torch.tensor([[0.0, 0, 200, 100], [200, 0, 300, 100]]), "labels": torch.tensor([0, 1])}]
+    probabilities = torch.tensor([[0.9, 0.2, 0.1], [0.05, 0.1, 0.3]])
+    distances = torch.tensor([[0.5, 0.1, 0.2], [0.5, 0.5, 0.5], [0.7, 0.1, 0.2], [0.5, 0.5, 0.5]])
+    level = {"logits": probabilities.logit().view(1, 2, 1, 3), "distances": distances.view(1, 4, 1, 3)}
+    plain = TaskAlignedCriterion(
+        2,
+        [100],
+        assigner=TaskAlignedAssigner(topk=1, min_overlap=0.5),
+        box_loss=losses.SmoothL1Loss(),
+        scores="hard",
+        box_weight=1.0,
+        dfl_weight=None,
+    )
+    assert plain.match([level], street).assignment.target_index.tolist() == [[0, -1, -1]]
+    terms = plain([level], street).terms
+    assert terms["class_positive"].item() == pytest.approx(-math.log(0.9 * 0.95), rel=1e-5)
+    assert terms["class_negative"].item() == pytest.approx(-math.log(0.8 * 0.9 * 0.9 * 0.7), rel=1e-5)
+    assert terms["box"].item() == pytest.approx(0.8**2 / 2, rel=1e-5)
+    soft = TaskAlignedCriterion(2, [100], box_loss=losses.GIoULoss(), box_weight=1.0, dfl_weight=None)
+    assigned = soft.match([level], street).assignment
+    assert assigned.target_index.tolist() == [[0, 0, 1]]
+    assert assigned.scores[0].tolist() == pytest.approx([0.6, 0.2 * 0.1**6 / (0.9 * 0.6**6) * 0.6, 0.4], rel=1e-4)
+    terms = soft([level], street).terms
+    asked = ((0.9, 0.6), (0.05, 0.0), (0.2, 0.0), (0.1, 0.0), (0.3, 0.4), (0.1, 0.0))
+    cost = -sum(t * math.log(p) + (1 - t) * math.log(1 - p) for p, t in asked)
+    assert terms["class_positive"].item() == pytest.approx(cost, rel=1e-4)
+    assert terms["class_negative"] == 0
+    assert terms["box"].item() == pytest.approx(0.6 * 0.4 + 0.4 * 0.6, rel=1e-4)
 
 
 @pytest.mark.parametrize("make", [entry[0] for entry in PRESETS.values()], ids=list(PRESETS))
