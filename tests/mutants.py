@@ -171,7 +171,9 @@ FAULTS = (
         "encode_deltas(target_boxes, anchors)",
         "encode_deltas(anchors, target_boxes)",
     ),
-    Fault("only_positives_learn", "criteria/retinanet.py", "mask=positive[:, None]", "mask=None"),
+    Fault(
+        "only_positives_learn", "criteria/retinanet.py", "assignment.target_index >= 0", "assignment.target_index >= -1"
+    ),
     Fault("points_give", "postprocess/select.py", "index // classes", "index % classes"),
     Fault(
         "one_place_may_be",
