@@ -56,8 +56,14 @@ def of_targets(values: Tensor, target_index: Tensor) -> Tensor:
     return values.gather(1, index.reshape(*index.shape, *[1] * len(extra)).expand(*index.shape, *extra))
 
 
-def starved_targets(assignment: Assignment, targets: Targets) -> Tensor:
-    """How many objects no prediction is trained on."""
+def count(assignment: Assignment, targets: Targets) -> dict[str, Tensor]:
+    """What a log wants to know: positives, objects, objects that no prediction is trained on, ignored predictions."""
+    positive, real = assignment.target_index >= 0, targets.valid & ~targets.ignore
     taken = torch.zeros_like(targets.labels)
-    taken.scatter_add_(1, assignment.target_index.clamp(min=0), (assignment.target_index >= 0).long())
-    return (targets.valid & ~targets.ignore & (taken == 0)).sum()
+    taken.scatter_add_(1, assignment.target_index.clamp(min=0), positive.long())
+    return {
+        "positives": positive.sum(),
+        "targets": real.sum(),
+        "starved": (real & (taken == 0)).sum(),
+        "ignored": assignment.ignore.sum(),
+    }

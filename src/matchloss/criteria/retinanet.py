@@ -22,7 +22,7 @@ from ..types import Assignment, LossTerms, Targets
 from ._assign import assign_anchors
 from ._box_rows import COORDINATE_LOSSES, rows_to_compare
 from ._class_rows import class_probabilities, class_rows
-from ._dense import Matched, elementwise, of_targets, read_targets, starved_targets
+from ._dense import Matched, count, elementwise, of_targets, read_targets
 
 CALLER = "RetinaNetCriterion"
 RATIOS = (0.5, 1.0, 2.0)
@@ -121,14 +121,9 @@ class RetinaNetCriterion(nn.Module):
             "box": self.box_weight * box,
         }
         terms = {name: value / total for name, value in sums.items()}
-        stats = {
-            "positives": positives,
-            "mean_iou": mean_iou,
-            "targets": (targets.valid & ~targets.ignore).sum(),
-            "starved": starved_targets(assignment, targets),
-            "ignored": assignment.ignore.sum(),
-        }
-        return LossTerms(torch.stack(list(terms.values())).sum(), terms, stats)
+        return LossTerms(
+            torch.stack(list(terms.values())).sum(), terms, {**count(assignment, targets), "mean_iou": mean_iou}
+        )
 
     @torch.no_grad()
     def match(self, levels: Levels, targets: Targets | Sequence[dict[str, Tensor]]) -> Matched:

@@ -23,7 +23,7 @@ from ..types import Assignment, LossTerms, Targets
 from ._assign import assign
 from ._box_rows import BoxRows, compare, compare_distributions, mean_iou, take_rows
 from ._class_rows import EXCLUSIVE_LOSSES, class_probabilities, class_rows
-from ._dense import Matched, elementwise, of_targets, read_targets, starved_targets
+from ._dense import Matched, count, elementwise, of_targets, read_targets
 
 CALLER = "TaskAlignedCriterion"
 Scores = Literal["assigned", "iou", "hard"]
@@ -184,14 +184,7 @@ class TaskAlignedCriterion(nn.Module):
             **self._box_terms(rows),
         }
         terms = {name: value / total for name, value in sums.items()}
-        stats = {
-            "positives": positive.sum(),
-            "score_sum": score_sum,
-            "mean_iou": mean_iou(rows),
-            "targets": (targets.valid & ~targets.ignore).sum(),
-            "starved": starved_targets(assignment, targets),
-            "ignored": assignment.ignore.sum(),
-        }
+        stats = {**count(assignment, targets), "score_sum": score_sum, "mean_iou": mean_iou(rows)}
         return LossTerms(torch.stack(list(terms.values())).sum(), terms, stats)
 
     @torch.no_grad()
