@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
@@ -42,6 +44,12 @@ def use_fast_path() -> bool:
     if torch.compiler.is_compiling() or _reference.get():
         return False
     return not torch._C._are_functorch_transforms_active()
+
+
+@cache
+def has_numba() -> bool:
+    """Whether the kernels for the CPU can be had; without numba everything works, more slowly."""
+    return find_spec("numba") is not None
 
 
 def reduce_loss(

@@ -1,7 +1,5 @@
 """The bridge from the options of task-aligned assignment to its CPU kernel."""
 
-from importlib.util import find_spec
-
 import numpy as np
 import torch
 
@@ -10,11 +8,6 @@ from ._rules import TaskAlignedRules
 from ._scene import Scene
 
 CONFLICTS = ("selected", "inside", "all")
-
-
-def has_numba() -> bool:
-    """Whether the kernel can be had; without numba everything works, more slowly."""
-    return find_spec("numba") is not None
 
 
 def assign_with_numba(rules: TaskAlignedRules, scene: Scene) -> Assignment:

@@ -1,13 +1,12 @@
 """Overlaps of all targets with all anchors, a few targets at a time."""
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._core import use_fast_path
+from .._core import has_numba, use_fast_path
 from ..geometry import box_iou, pairwise
 from ._targets import ReadTargets, target_chunks
 
@@ -57,7 +56,7 @@ def best_overlaps(anchors: Tensor, read: ReadTargets) -> BestOverlap:
 def may_use_numba(anchors: Tensor) -> bool:
     """Whether the CPU kernel may be used; without numba everything works, more slowly."""
     single = anchors.device.type == "cpu" and anchors.dtype == torch.float32
-    return single and use_fast_path() and find_spec("numba") is not None
+    return single and use_fast_path() and has_numba()
 
 
 def best_with_numba(

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from .._core import use_fast_path
+from .._core import has_numba, use_fast_path
 from ..types import Assignment, Targets
-from ._aligned_numba import assign_with_numba, has_numba
+from ._aligned_numba import assign_with_numba
 from ._aligned_pairs import pairs_of_owners
 from ._candidates import select_candidates
 from ._conflicts import settle_conflicts

@@ -3,8 +3,7 @@
 from torch import Tensor
 
 from .._core import LossModule, Reduction, reduce_loss
-from ..geometry.overlaps import pair_ciou
-from ._box_pairs import read_boxes
+from ._box_measures import measure_boxes
 
 
 def ciou_loss(
@@ -51,8 +50,8 @@ def ciou_loss(
         >>> ciou_loss(torch.tensor([1.0, 0.0, 3.0, 2.0]), torch.tensor([0.0, 0.0, 4.0, 2.0]))
         tensor(0.5032)
     """
-    inputs = read_boxes("ciou_loss", boxes, target_boxes, mask=mask, weights=weights)
-    return reduce_loss("ciou_loss", 1 - pair_ciou(inputs.pair), reduction, valid=inputs.valid, weights=inputs.weights)
+    ciou, valid, weights = measure_boxes("ciou_loss", "ciou", boxes, target_boxes, mask=mask, weights=weights)
+    return reduce_loss("ciou_loss", 1 - ciou, reduction, valid=valid, weights=weights)
 
 
 class CIoULoss(LossModule):

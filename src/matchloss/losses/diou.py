@@ -3,8 +3,7 @@
 from torch import Tensor
 
 from .._core import LossModule, Reduction, reduce_loss
-from ..geometry.overlaps import pair_diou
-from ._box_pairs import read_boxes
+from ._box_measures import measure_boxes
 
 
 def diou_loss(
@@ -48,8 +47,8 @@ def diou_loss(
         >>> diou_loss(torch.tensor([4.0, 0.0, 6.0, 2.0]), torch.tensor([0.0, 0.0, 2.0, 2.0]))
         tensor(1.4000)
     """
-    inputs = read_boxes("diou_loss", boxes, target_boxes, mask=mask, weights=weights)
-    return reduce_loss("diou_loss", 1 - pair_diou(inputs.pair), reduction, valid=inputs.valid, weights=inputs.weights)
+    diou, valid, weights = measure_boxes("diou_loss", "diou", boxes, target_boxes, mask=mask, weights=weights)
+    return reduce_loss("diou_loss", 1 - diou, reduction, valid=valid, weights=weights)
 
 
 class DIoULoss(LossModule):

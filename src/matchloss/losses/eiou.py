@@ -3,8 +3,7 @@
 from torch import Tensor
 
 from .._core import LossModule, Reduction, reduce_loss
-from ..geometry.overlaps import pair_eiou
-from ._box_pairs import read_boxes
+from ._box_measures import measure_boxes
 
 
 def eiou_loss(
@@ -48,8 +47,8 @@ def eiou_loss(
         >>> eiou_loss(torch.tensor([1.0, 0.0, 3.0, 2.0]), torch.tensor([0.0, 0.0, 4.0, 2.0]))
         tensor(0.7500)
     """
-    inputs = read_boxes("eiou_loss", boxes, target_boxes, mask=mask, weights=weights)
-    return reduce_loss("eiou_loss", 1 - pair_eiou(inputs.pair), reduction, valid=inputs.valid, weights=inputs.weights)
+    eiou, valid, weights = measure_boxes("eiou_loss", "eiou", boxes, target_boxes, mask=mask, weights=weights)
+    return reduce_loss("eiou_loss", 1 - eiou, reduction, valid=valid, weights=weights)
 
 
 class EIoULoss(LossModule):

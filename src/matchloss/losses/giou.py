@@ -3,8 +3,7 @@
 from torch import Tensor
 
 from .._core import LossModule, Reduction, reduce_loss
-from ..geometry.overlaps import pair_giou
-from ._box_pairs import read_boxes
+from ._box_measures import measure_boxes
 
 
 def giou_loss(
@@ -50,8 +49,8 @@ def giou_loss(
         >>> giou_loss(torch.tensor([4.0, 0.0, 6.0, 2.0]), torch.tensor([0.0, 0.0, 2.0, 2.0]))
         tensor(1.3333)
     """
-    inputs = read_boxes("giou_loss", boxes, target_boxes, mask=mask, weights=weights)
-    return reduce_loss("giou_loss", 1 - pair_giou(inputs.pair), reduction, valid=inputs.valid, weights=inputs.weights)
+    giou, valid, weights = measure_boxes("giou_loss", "giou", boxes, target_boxes, mask=mask, weights=weights)
+    return reduce_loss("giou_loss", 1 - giou, reduction, valid=valid, weights=weights)
 
 
 class GIoULoss(LossModule):

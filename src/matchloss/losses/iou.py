@@ -5,8 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from .._core import LossModule, Reduction, check_option, reduce_loss
-from ..geometry.overlaps import pair_iou
-from ._box_pairs import read_boxes
+from ._box_measures import measure_boxes
 
 FLOOR = 1e-3
 """IoU at which the logarithm goes over into its tangent, so that slopes stay within what float16 can hold."""
@@ -64,10 +63,9 @@ def iou_loss(
         tensor(1.0986)
     """
     check_option("iou_loss", "mode", mode, ("linear", "log"))
-    inputs = read_boxes("iou_loss", boxes, target_boxes, mask=mask, weights=weights)
-    iou = pair_iou(inputs.pair)
+    iou, valid, weights = measure_boxes("iou_loss", "iou", boxes, target_boxes, mask=mask, weights=weights)
     loss = 1 - iou if mode == "linear" else _minus_log(iou)
-    return reduce_loss("iou_loss", loss, reduction, valid=inputs.valid, weights=inputs.weights)
+    return reduce_loss("iou_loss", loss, reduction, valid=valid, weights=weights)
 
 
 def _minus_log(iou: Tensor) -> Tensor:

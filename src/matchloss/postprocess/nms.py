@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._core import check_float, check_option, check_positive, to_compute, use_fast_path
+from .._core import check_float, check_option, check_positive, has_numba, to_compute, use_fast_path
 from ..geometry import box_diou, box_iou, pairwise
 
 Criterion = Literal["iou", "diou"]
@@ -93,7 +92,7 @@ def non_maximum_suppression(
     order = torch.where(usable, scores, -torch.inf).sort(descending=True, stable=True).indices[:, :candidates]
     ranked = boxes.gather(1, order[..., None].expand(-1, -1, 4))
     classes, alive = labels.gather(1, order), usable.gather(1, order)
-    if use_fast_path() and boxes.device.type == "cpu" and boxes.dtype == torch.float32 and find_spec("numba"):
+    if use_fast_path() and boxes.device.type == "cpu" and boxes.dtype == torch.float32 and has_numba():
         from ..kernels.nms_cpu import keep_greedily
 
         most = order.shape[1] if max_detections is None else max_detections

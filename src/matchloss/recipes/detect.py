@@ -49,7 +49,7 @@ class Settings(TrainSettings):
     size: str = "320x256"  # width x height that images are fitted into: blood cells stay wider than two strides
     mosaic: float = 0.0  # chance of a training image put together from four
     turn: bool = True  # flips and quarter turns: right from a microscope or from above, wrong where there is an up
-    steps: int = 800  # eleven minutes of CPU time on 205 photos of blood cells, whose AP hardly rises after the first 500
+    steps: int = 800  # eleven minutes of CPU time on 205 photos of blood cells; their AP hardly rises after 500
     lr: float = 2e-3
     warmup: int = 100
     ema: float | None = 0.998  # the last steps of a cosine hardly move, so the average need not be long
