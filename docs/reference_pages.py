@@ -42,7 +42,7 @@ def loss_page(entry: Entry, neighbours: Sequence[Entry], pages: Mapping[str, str
     blocks += ["## Options", items(parts["Args"], pages, defaults)]
     blocks += ["## Raises", items(parts["Raises"], pages, {})]
     blocks += ["## Reference", prose(parts["Reference"], pages), "## Differs", prose(parts["Differs"], pages)]
-    blocks += ["## Example", example(parts["Example"], entry, pages)]
+    blocks += ["## Example", example(parts["Example"], f"matchloss.{package_of(entry)}", entry.name, pages)]
     others = [f"- [`{other.name}`]({other.name}.md): {prose(other.summary, pages)}" for other in neighbours]
     if others:
         blocks += ["## See also", "\n".join(others)]
@@ -84,8 +84,7 @@ def _parts(name: str, thing: object, pages: Mapping[str, str], package: str) -> 
     blocks += [items(parts[title], pages, {}) for title in ("Shapes", "Args", "Raises") if title in parts]
     blocks += [prose(f"{title}: {parts[title]}", pages) for title in ("Reference", "Differs") if title in parts]
     if "Example" in parts:
-        setup = f">>> import torch\n>>> from {package} import {name.partition('.')[0]}"
-        blocks.append(fence("python", f"{setup}\n{parts['Example']}\n"))
+        blocks.append(example(parts["Example"], package, name.partition(".")[0], pages))
     return blocks
 
 
@@ -129,10 +128,10 @@ def items(text: str, pages: Mapping[str, str], defaults: Mapping[str, object]) -
     return "\n".join(lines)
 
 
-def example(text: str, entry: Entry, pages: Mapping[str, str]) -> str:
+def example(text: str, package: str, name: str, pages: Mapping[str, str]) -> str:
     """Text and doctests in turn; the imports make the page run by itself."""
-    setup = [">>> import torch", f">>> from matchloss.{package_of(entry)} import {entry.name}"]
-    setup += [f">>> {line}" for line in imports_of(text) if not line.endswith(f" import {entry.name}")]
+    own = f"from {package} import {name}"
+    setup = [f">>> {line}" for line in ("import torch", own, *(line for line in imports_of(text) if line != own))]
     blocks = [fence("python", "\n".join(setup) + "\n")]
     for block in re.split(r"\n\n+", text):
         before, prompt, code = block.partition(">>> ")
