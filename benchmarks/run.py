@@ -64,7 +64,8 @@ def measure(case: Case, *, rounds: int, seconds: float) -> Result:
     variants = {}
     for name, loss in case.variants.items():
         peak = peak_extra_bytes(loss, case.logits)
-        memory = {"peak_mib": round(peak / MIB, 2), "tensors_beside_gradient": round(peak / tensor - 1, 2)}
+        beside = round(peak / tensor - 1, 2) if case.logits.numel() > 1 else None  # an assignment has no gradient
+        memory = {"peak_mib": round(peak / MIB, 2), "tensors_beside_gradient": beside}
         variants[name] = {"value": loss().item(), "milliseconds": asdict(timings[name]), **memory}
     aims = [judge_time(aim, timings) for aim in case.aims if aim.other in timings]  # a peer may not be there
     aims += [judge_memory(aim, variants) for aim in case.memory_aims]
@@ -100,7 +101,8 @@ def table(result: Result) -> str:
     lines = [f"\n{result['title']}, forward + backward"]
     lines.append(f"  {'':28}{'median ms':>10}{'IQR ms':>9}{'ratio':>8}{'peak MiB':>10}{'beside gradient':>17}")
     for name, row in result["variants"].items():
-        times, beside = row["milliseconds"], f"{row['tensors_beside_gradient']:.2f} tensors"
+        times, tensors = row["milliseconds"], row["tensors_beside_gradient"]
+        beside = "" if tensors is None else f"{tensors:.2f} tensors"
         lines.append(
             f"  {name:28}{times['median']:10.2f}{times['iqr']:9.2f}{result['ratios'][name]:7.2f}x"
             f"{row['peak_mib']:10.1f}{beside:>17}"
