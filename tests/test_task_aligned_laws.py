@@ -318,3 +318,19 @@ def test_without_numba() -> None:
     path = "import sys; sys.path.insert(0, 'tests')\n"
     out = subprocess.run([sys.executable, "-c", path + code], capture_output=True, text=True, check=True).stdout
     assert int(out) == int((random_scene(0).assign(TaskAlignedAssigner()).target_index >= 0).sum())
+
+
+def test_threads_share_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = pytest.importorskip("matchloss.kernels.task_aligned_cpu")
+    scene, threads = random_scene(0), torch.get_num_threads()
+    alone = scene.assign(TaskAlignedAssigner())
+    started = []
+    thread = kernel.threading.Thread
+    monkeypatch.setattr(kernel.threading, "Thread", lambda **given: started.append(given) or thread(**given))
+    monkeypatch.setattr(kernel, "PAIRS_A_THREAD", 1)
+    torch.set_num_threads(2)
+    try:
+        same(scene.assign(TaskAlignedAssigner()), alone)
+    finally:
+        torch.set_num_threads(threads)
+    assert started

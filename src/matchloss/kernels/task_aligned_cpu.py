@@ -17,6 +17,9 @@ from .task_aligned_claims_cpu import claim, settle
 from .task_aligned_holdings_cpu import give_points, keep_best, write_result
 from .task_aligned_pairs_cpu import Numbers, corners, row_window
 
+PAIRS_A_THREAD = 2**18
+"""Of target and point: fewer are done before a thread has started."""
+
 
 def assign_images(numbers: Numbers, predictions: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Assignment:
     """Assign the images in as many threads as torch uses; the kernel lets go of the interpreter meanwhile.
@@ -38,7 +41,8 @@ def assign_images(numbers: Numbers, predictions: tuple[Tensor, ...], targets: tu
     wanted = tuple(values.contiguous().numpy() for values in targets)
     written = tuple(values.numpy() for values in result)
     rows = row_starts(seen[2])
-    blocks = np.linspace(0, images, min(torch.get_num_threads(), max(images, 1)) + 1).astype(int)
+    enough = 1 + images * points * wanted[0].shape[1] // PAIRS_A_THREAD
+    blocks = np.linspace(0, images, min(torch.get_num_threads(), max(images, 1), enough) + 1).astype(int)
     work = [(numbers, seen, rows, wanted, written, int(begin), int(end)) for begin, end in pairwise(blocks)]
     threads = [threading.Thread(target=_assign_block, args=arguments) for arguments in work[1:]]
     for thread in threads:
