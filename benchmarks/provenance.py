@@ -9,7 +9,18 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("torch", "numpy", "numba", "scipy", "monai", "kornia", "fvcore", "torchmetrics", "torchvision", "ultralytics")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "numba",
+    "scipy",
+    "monai",
+    "kornia",
+    "fvcore",
+    "torchmetrics",
+    "torchvision",
+    "ultralytics",
+)
 
 
 def provenance(device: str = "cpu") -> dict[str, object]:

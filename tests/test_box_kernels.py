@@ -1,6 +1,5 @@
 """The CPU kernel of the IoU family against the plain form: values, gradients, and what chooses between the two."""
 
-
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st

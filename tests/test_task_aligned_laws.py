@@ -323,14 +323,12 @@ def test_without_numba() -> None:
 def test_threads_share_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = pytest.importorskip("matchloss.kernels.task_aligned_cpu")
     scene, threads = random_scene(0), torch.get_num_threads()
-    alone = scene.assign(TaskAlignedAssigner())
-    started = []
-    thread = kernel.threading.Thread
-    monkeypatch.setattr(kernel.threading, "Thread", lambda **given: started.append(given) or thread(**given))
+    alone, blocks, block = scene.assign(TaskAlignedAssigner()), [], kernel._assign_block
+    monkeypatch.setattr(kernel, "_assign_block", lambda *given: blocks.append(given) or block(*given))
     monkeypatch.setattr(kernel, "PAIRS_A_THREAD", 1)
     torch.set_num_threads(2)
     try:
         same(scene.assign(TaskAlignedAssigner()), alone)
     finally:
         torch.set_num_threads(threads)
-    assert started
+    assert len(blocks) == 2
