@@ -2,4 +2,7 @@
 
 import sys
 
-sys.modules["numba"] = None
+
+def pytest_configure() -> None:
+    """Not at import: pytest imports this file for its doctests too, and would hide numba from all tests."""
+    sys.modules["numba"] = None

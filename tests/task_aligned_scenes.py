@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -119,7 +120,8 @@ def by_reference(scene: Scene, options: dict[str, Any]) -> Assignment:
         image = ref.Image(
             *(x.double().numpy() for x in arrays), *(x.numpy() for x in rest), scene.strides.double().numpy()
         )
-        images.append(rules.assign(image))
+        with np.errstate(invalid="ignore"):  # broken predictions are NaN, and stay out of all comparisons
+            images.append(rules.assign(image))
     owner = torch.tensor([image[0] for image in images])
     labels = torch.where(owner >= 0, scene.targets.labels.gather(1, owner.clamp(min=0)), -1)
     scores = torch.tensor([image[1] for image in images], dtype=torch.float64)

@@ -1,6 +1,7 @@
 """The shape of the package: who may import whom, how long a file may be, and what every public loss must say."""
 
 import ast
+import importlib.metadata
 import inspect
 import re
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cases import LOSSES
-from matchloss import assigners, criteria, losses
+from matchloss import _core, assigners, criteria, losses
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "matchloss"
@@ -155,3 +156,10 @@ def test_docstrings_name_every_option(case) -> None:
 def test_nothing_is_left_to_do() -> None:
     for file in FILES:
         assert not re.search(r"\b(TODO|FIXME|XXX)\b", file.read_text()), file
+
+
+def test_numba_is_hidden_on_purpose_only(pytestconfig: pytest.Config) -> None:
+    """Or every kernel's tests would be skipped, and plain forms compared with themselves."""
+    hidden = pytestconfig.pluginmanager.hasplugin("no_numba")
+    installed = any(one.metadata["Name"] == "numba" for one in importlib.metadata.distributions())
+    assert _core.has_numba() == (installed and not hidden)
