@@ -24,6 +24,8 @@ from matchloss.types import LossTerms, Targets
 
 LONG_SIDE = 1280
 """Pixels of the picture: points of the finest level are then some thirty apart."""
+NAMED = 20
+"""Objects whose class is written beside their number; of more, names would cover each other and the points."""
 GREY, WHITE, BLACK = (160, 160, 160), (255, 255, 255), (0, 0, 0)
 Color = tuple[int, int, int]
 
@@ -109,7 +111,8 @@ def draw_explanation(explained: ExplainedImage) -> Tensor:
         _dot(pen, where[place].tolist(), float(sizes[place]), colors[number], contested=contested)
     for number, row in enumerate(said.rows.tolist()):
         if not said.is_region[number]:
-            name = "" if said.class_names is None else f" {said.class_names[int(said.labels[number])]}"
+            names = said.class_names if len(said.rows) <= NAMED else None
+            name = "" if names is None else f" {names[int(said.labels[number])]}"
             text = f"{row}{name}: {int(said.positives[number].sum())}"
             _label(pen, (sample.boxes[row, :2] * zoom).tolist(), text, font)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
