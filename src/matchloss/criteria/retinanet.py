@@ -9,6 +9,7 @@ from .._core import check_positive, normalizer as over_ranks, to_compute
 from ..assigners import MaxIoUAssigner
 from ..geometry import (
     OCTAVE_SCALES,
+    SIDE_RATIOS,
     Levels,
     box_iou,
     decode_deltas,
@@ -25,7 +26,6 @@ from ._class_rows import class_probabilities, class_rows
 from ._dense import Matched, count, elementwise, of_targets, read_targets
 
 CALLER = "RetinaNetCriterion"
-RATIOS = (0.5, 1.0, 2.0)
 
 
 class RetinaNetCriterion(nn.Module):
@@ -88,7 +88,7 @@ class RetinaNetCriterion(nn.Module):
         class_loss: nn.Module | None = None,
         box_loss: nn.Module | None = None,
         scales: Sequence[float] = OCTAVE_SCALES,
-        ratios: Sequence[float] = RATIOS,
+        ratios: Sequence[float] = SIDE_RATIOS,
         class_weight: float = 1.0,
         box_weight: float = 1.0,
     ) -> None:

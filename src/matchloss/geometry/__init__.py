@@ -2,6 +2,7 @@
 
 from .anchors import (
     OCTAVE_SCALES as OCTAVE_SCALES,
+    SIDE_RATIOS as SIDE_RATIOS,
     decode_deltas as decode_deltas,
     encode_deltas as encode_deltas,
     grid_anchors as grid_anchors,

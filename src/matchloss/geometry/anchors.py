@@ -10,6 +10,8 @@ from .._core import compute_dtype, or_one, to_compute
 
 OCTAVE_SCALES = (4.0, 4.0 * 2 ** (1 / 3), 4.0 * 2 ** (2 / 3))
 """RetinaNet's three sizes a level, in strides."""
+SIDE_RATIOS = (0.5, 1.0, 2.0)
+"""Its heights over widths."""
 SMALLEST_RATIO = 1e-6
 """Of a box's side to its anchor's, when encoded: the logarithm of 0 is no target to train on."""
 LARGEST_SHIFT = 1e6
@@ -21,7 +23,7 @@ def grid_anchors(
     strides: Sequence[float],
     *,
     scales: Sequence[float] = OCTAVE_SCALES,
-    ratios: Sequence[float] = (0.5, 1.0, 2.0),
+    ratios: Sequence[float] = SIDE_RATIOS,
     offset: float = 0.5,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,

@@ -16,8 +16,10 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from ..geometry import overlaps
+
 ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
-TWO_OVER_PI, SMALLEST_SIDE = np.float32(2 / math.pi), np.float32(1e-4)
+TWO_OVER_PI, SMALLEST_SIDE = np.float32(2 / math.pi), np.float32(overlaps.SMALLEST_SIDE)
 RIGHT_ANGLE, HALF_ANGLE = np.float32(math.pi / 2), np.float32(math.pi / 4)
 LOW_TANGENT, HIGH_TANGENT = np.float32(math.tan(math.pi / 8)), np.float32(math.tan(3 * math.pi / 8))
 # Of (atan x - x) / x³ in powers of x², fitted up to tan(π/8): the arctangent has a relative error of 2e-8.

@@ -6,8 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from ..geometry import overlaps
+
 ZERO, ONE, TWO, INFINITY = np.float32(0), np.float32(1), np.float32(2), np.float32(np.inf)
-SMALLEST_SIDE, TWO_OVER_PI = np.float32(1e-6), np.float32(2 / math.pi)
+SMALLEST_SIDE, TWO_OVER_PI = np.float32(overlaps.SMALLEST_SIDE), np.float32(2 / math.pi)
 TINY, SMALL, NEARLY, FOUR = np.float32(1e-30), np.float32(1e-5), np.float32(1 + 1e-5), np.float32(4)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from .._core import to_compute
-from ..geometry import OCTAVE_SCALES, Levels, decode_deltas, flatten_levels, grid_anchors
+from ..geometry import OCTAVE_SCALES, SIDE_RATIOS, Levels, decode_deltas, flatten_levels, grid_anchors
 from ..types import Detections
 from .select import Criterion, select_detections
 
@@ -16,7 +16,7 @@ def decode_retinanet(
     strides: Sequence[float],
     *,
     scales: Sequence[float] = OCTAVE_SCALES,
-    ratios: Sequence[float] = (0.5, 1.0, 2.0),
+    ratios: Sequence[float] = SIDE_RATIOS,
     image_size: tuple[int, int] | None = None,
     score_threshold: float = 0.05,
     iou_threshold: float = 0.5,

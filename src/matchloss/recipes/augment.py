@@ -58,8 +58,8 @@ def augment(
         image, labels = image.rot90(quarter, (1, 2)), labels.rot90(quarter, (0, 1))
         if mirror:
             image, labels = image.flip(2), labels.flip(1)
-    image = (_gamma(image, sample.image, jitter[0]) - mean) / deviation
-    image = _jitter(image, jitter[1:], grey=bool(chance[0] < 0.1 * color))
+    image = (bend_grey(image, sample.image, jitter[0]) - mean) / deviation
+    image = jitter_color(image, jitter[1:], grey=bool(chance[0] < 0.1 * color))
     if chance[1] < invert:
         image = -image
     return image.contiguous(), labels.contiguous()
@@ -113,7 +113,7 @@ def _resize(image: Tensor, labels: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return image, labels
 
 
-def _gamma(image: Tensor, whole: Tensor, amount: float) -> Tensor:
+def bend_grey(image: Tensor, whole: Tensor, amount: float) -> Tensor:
     """Bend the grey curve between the darkest and the brightest value of the whole image, which stay fixed."""
     low = whole.amin().float()
     span = (whole.amax().float() - low).clamp_min(1.0)
@@ -121,7 +121,7 @@ def _gamma(image: Tensor, whole: Tensor, amount: float) -> Tensor:
     return low + span * ((image - low) / span).clamp(0.0, 1.0) ** math.exp(0.3 * amount)
 
 
-def _jitter(image: Tensor, amount: npt.NDArray[np.float64], *, grey: bool) -> Tensor:
+def jitter_color(image: Tensor, amount: npt.NDArray[np.float64], *, grey: bool) -> Tensor:
     """Contrast, brightness, channels; after the standardisation, which would undo the first two."""
     if grey:
         image = image.mean(0, keepdim=True).expand(3, -1, -1)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from matchloss.recipes.augment import _gamma, _jitter
+from matchloss.recipes.augment import bend_grey, jitter_color
 from matchloss.recipes.data import BoxSample
 
 # A box of which less is left than this share of its area is no longer told from background, nor from its neighbours.
@@ -179,8 +179,8 @@ def _draw(image: Tensor, x: _Span, y: _Span, jitter: npt.NDArray[np.float64], *,
     small = _resize(image[:, y.source, x.source], y.target_length, x.target_length)
     # Gamma and standardisation depend on the grey level alone, and there are only 256 of those.
     mean, deviation = measure(image)
-    levels = (_gamma(torch.arange(256.0), image, jitter[0]) - mean) / deviation
-    return _jitter(levels[small.int()], jitter[1:], grey=grey)
+    levels = (bend_grey(torch.arange(256.0), image, jitter[0]) - mean) / deviation
+    return jitter_color(levels[small.int()], jitter[1:], grey=grey)
 
 
 def _carry(boxes: Tensor, x: _Span, y: _Span) -> tuple[Tensor, Tensor]:
