@@ -20,6 +20,7 @@ IDS = [str(file.relative_to(PACKAGE)) for file in FILES]
 
 # Each layer may import those before it, and itself; layers of one line do not know each other.
 LAYERS = (
+    {"_annotations"},
     {"types", "_core"},
     {"geometry"},
     {"kernels"},
@@ -73,6 +74,10 @@ def test_every_module_has_a_layer() -> None:
     assert modules <= set().union(*LAYERS)
 
 
+CALLED_BY_OTHERS = "huggingface.py"
+"""Its functions are called by transformers' models, with whatever these pass to every loss."""
+
+
 @pytest.mark.parametrize("file", FILES, ids=IDS)
 def test_files_stay_readable(file: Path) -> None:
     text = file.read_text()
@@ -81,7 +86,8 @@ def test_files_stay_readable(file: Path) -> None:
     assert ast.get_docstring(tree), "say in a line what the file is about"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
-            assert node.args.kwarg is None, f"{node.name} takes **{node.args.kwarg}"  # hides what may be passed
+            if file.name != CALLED_BY_OTHERS:
+                assert node.args.kwarg is None, f"{node.name} takes **{node.args.kwarg}"  # hides what may be passed
             code = [stmt for stmt in node.body if not is_text(stmt)]
             if code:
                 assert code[-1].end_lineno - code[0].lineno < 40, f"{node.name} is too long to take in at a glance"

@@ -88,7 +88,7 @@ def or_one(total: Tensor) -> Tensor:
     return torch.where(total == 0, 1.0, total)
 
 
-def normalizer(total: Tensor, *, at_least: float = 1.0) -> Tensor:
+def normalizer(total: Tensor, *, at_least: float | Tensor = 1.0) -> Tensor:
     """Denominator that makes W processes on W parts of a batch equal to one process on the whole.
 
     Distributed data parallel averages the gradients of the ranks, hence the division by the world size. The floor comes
@@ -96,7 +96,7 @@ def normalizer(total: Tensor, *, at_least: float = 1.0) -> Tensor:
 
     Args:
         total: what this rank counted, of any shape; several counts travel in one all-reduce.
-        at_least: floor of the total over ranks; a total of zero always becomes 1.
+        at_least: floor of the total over ranks, or one for each count; a total of zero always becomes 1.
     """
     total = total.detach()
     world_size = 1

@@ -1,10 +1,12 @@
-"""The types that travel between the parts: Targets, Assignment, LossTerms, Detections."""
+"""The types that travel between the parts: targets and predictions, who is matched with whom, the loss."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+from ._annotations import pad_rows, pad_to_one_size, read_image
 
 BoxFormat = Literal["xyxy", "cxcywh", "cxcywha"]
 
@@ -31,6 +33,53 @@ class Assignment(NamedTuple):
     """``(B, A)`` float, soft class target of that class, 0 for background."""
     ignore: Tensor
     """``(B, A)`` bool, True where the prediction is neither positive nor negative."""
+
+
+class Matching(NamedTuple):
+    """One query for each target at most, and one target for each query: what a Hungarian matching gives.
+
+    Leading dimensions, such as decoder layers, are those of the predictions.
+    """
+
+    query_of_target: Tensor
+    """``(..., B, M)`` int64, -1 for a target without a query: padding, an ignore region, one too many, a broken one."""
+    target_of_query: Tensor
+    """``(..., B, Q)`` int64, -1 for no object."""
+    stats: dict[str, Tensor]
+    """0-dim counts: ``matched`` targets, ``surplus`` ones without a query left, ``broken`` (non-finite) pairs."""
+
+    def pairs(self) -> list[Any]:
+        """DETR's list form: an image's ``(queries, targets)``, int64, sorted by query; with layers a list of lists.
+
+        The lengths depend on the data, so this waits for the device; criteria use the padded form.
+
+        Example:
+            >>> matching = Matching(torch.tensor([[3, 0, -1]]), torch.tensor([[1, -1, -1, 0]]), {})
+            >>> matching.pairs()
+            [(tensor([0, 3]), tensor([1, 0]))]
+        """
+        if self.query_of_target.ndim > 2:
+            parts = zip(self.query_of_target, self.target_of_query, strict=True)
+            return [Matching(queries, targets, self.stats).pairs() for queries, targets in parts]
+        return [_sorted_pairs(queries) for queries in self.query_of_target]
+
+
+def _sorted_pairs(query_of_target: Tensor) -> tuple[Tensor, Tensor]:
+    """Of one image, from ``(M,)``."""
+    targets = (query_of_target >= 0).nonzero().squeeze(1)
+    queries, order = query_of_target[targets].sort(stable=True)
+    return queries, targets[order]
+
+
+class MatchingCost(NamedTuple):
+    """What each query would cost each target, before weights, and the weighted sum that a matching minimises."""
+
+    class_cost: Tensor
+    """``(..., B, Q, M)``; all of these are views of target-major memory."""
+    l1: Tensor
+    giou: Tensor
+    total: Tensor
+    """inf for padding, ignore regions, and whatever else cannot be matched."""
 
 
 class Detections(NamedTuple):
@@ -60,12 +109,14 @@ class Targets(NamedTuple):
     weights: Tensor
     """``(B, M)`` float, 1 unless given."""
     masks: Tensor | None = None
-    """``(B, M, H, W)`` bool, or None."""
+    """``(B, M, H, W)`` bool, or None; False where padded."""
     box_format: BoxFormat = "xyxy"
     normalized: bool = False
     """Whether boxes are fractions of the image size instead of pixels."""
     image_size: tuple[int, int] | None = None
     """``(H, W)`` of the images as the model sees them."""
+    pixels: Tensor | None = None
+    """``(B, H, W)`` bool, False where an image was padded; None where every pixel of the masks belongs to its image."""
 
     @classmethod
     def from_list(
@@ -80,8 +131,9 @@ class Targets(NamedTuple):
 
         Args:
             annotations: each with ``boxes (m, 4 or 5)`` and ``labels (m,)`` (or ``class_labels``), and, where known,
-                ``ignore`` or ``iscrowd (m,)``, ``weights (m,)``, ``masks (m, H, W)``. An image without objects has
-                tensors of length 0.
+                ``ignore`` or ``iscrowd (m,)``, ``weights (m,)``, ``masks (m, H, W)``, ``pixels (H, W)``, False where
+                the image is padding. An image without objects has tensors of length 0. Masks of images of different
+                sizes are padded at the right and the bottom, and ``pixels`` of the result says where.
             box_format: what the box numbers mean; stated, not guessed.
             normalized: True for fractions of the image size.
             image_size: ``(H, W)``, needed by whoever converts between pixels and fractions.
@@ -100,14 +152,15 @@ class Targets(NamedTuple):
         """
         if not annotations:
             raise ValueError("Targets.from_list: expected at least one image, got an empty list")
-        images = [_read_image(index, image) for index, image in enumerate(annotations)]
+        images = [read_image(index, image) for index, image in enumerate(annotations)]
         with_masks = sum("masks" in image for image in images)
         if with_masks not in (0, len(images)):
             raise ValueError(f"Targets.from_list: expected masks for all or no images, got {with_masks}/{len(images)}")
+        pad_to_one_size(images)
         most = max(len(image["labels"]) for image in images)
 
         def padded(name: str) -> Tensor:
-            return torch.stack([_pad(image[name], most) for image in images])
+            return torch.stack([pad_rows(image[name], most) for image in images])
 
         return cls(
             labels=padded("labels"),
@@ -119,36 +172,32 @@ class Targets(NamedTuple):
             box_format=box_format,
             normalized=normalized,
             image_size=image_size,
+            pixels=torch.stack([image["pixels"] for image in images]) if "pixels" in images[0] else None,
         )
 
 
-def _read_image(index: int, image: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Bring one image's dict to the names and dtypes of Targets, and check that its fields agree."""
-    caller = f"Targets.from_list: image {index}"
-    labels = image.get("labels", image.get("class_labels"))
-    if labels is None or "boxes" not in image:
-        raise ValueError(f"{caller}: expected keys 'labels' (or 'class_labels') and 'boxes', got {sorted(image)}")
-    boxes = image["boxes"]
-    if boxes.ndim != 2 or boxes.shape[1] not in (4, 5):
-        raise ValueError(f"{caller}: expected boxes of shape (m, 4) or (m, 5), got {tuple(boxes.shape)}")
-    count, device = len(boxes), boxes.device
-    no_ignore = torch.zeros(count, dtype=torch.bool, device=device)
-    fields = {
-        "labels": labels.to(torch.int64),
-        "boxes": boxes if boxes.is_floating_point() else boxes.float(),
-        "valid": ~no_ignore,
-        "ignore": image.get("ignore", image.get("iscrowd", no_ignore)).bool(),
-        "weights": image.get("weights", torch.ones(count, device=device)),
-    }
-    if "masks" in image:
-        fields["masks"] = image["masks"].bool()
-    lengths = {name: len(field) for name, field in fields.items()}
-    if set(lengths.values()) != {count}:
-        listed = ", ".join(f"{name}: {length}" for name, length in lengths.items() if name != "valid")
-        raise ValueError(f"{caller}: expected as many of each field as boxes, got {listed}")
-    return fields
+class QuerySet(NamedTuple):
+    """Predictions that are matched with their own targets, at their own weight.
 
+    Decoder layers, the encoder's proposals, denoising queries and further queries with one-to-many targets are all
+    such sets. The criterion builds those of the common keys; others go in under ``outputs["query_sets"]``, by name.
+    """
 
-def _pad(field: Tensor, length: int) -> Tensor:
-    """Append zeros along the first dimension."""
-    return torch.cat([field, field.new_zeros(length - len(field), *field.shape[1:])])
+    logits: Tensor
+    """``(L, B, Q, C)``, L layers that share targets."""
+    boxes: Tensor
+    """``(L, B, Q, 4)`` cxcywh in fractions of the image."""
+    masks: Tensor | None = None
+    """``(L, B, Q, h, w)`` logits."""
+    targets: Targets | None = None
+    """Targets of this set, None for those of the batch."""
+    target_of_query: Tensor | None = None
+    """``(B, Q)`` int64 where it is known beforehand, as for denoising queries; -1 for no object. None: match."""
+    counted: Tensor | None = None
+    """``(B, Q)`` bool, False for padded slots, which cost nothing."""
+    repeats: int = 1
+    """How often each target stands among the targets: so many queries are matched with it (H-DETR)."""
+    groups: int = 1
+    """Into how many groups of equal size the queries are split, each matched by itself (Group DETR)."""
+    weight: float = 1.0
+    """Factor of all terms of the set."""

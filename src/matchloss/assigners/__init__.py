@@ -7,3 +7,6 @@ from .simota import SimOTAAssigner as SimOTAAssigner
 # Of anchors
 from .max_iou import MaxIoUAssigner as MaxIoUAssigner
 from .atss import ATSSAssigner as ATSSAssigner
+
+# Of queries
+from .hungarian import HungarianAssigner as HungarianAssigner

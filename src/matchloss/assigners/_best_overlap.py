@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from .._core import has_numba, use_fast_path
-from ..geometry import box_iou, pairwise
-from ._targets import ReadTargets, target_chunks
+from ..geometry import box_iou, pairwise, target_chunks
+from ._targets import ReadTargets
 
 
 class BestOverlap(NamedTuple):

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from ..geometry import nothing_set
 from ._ranking import NEVER, first_claim, place_of
-from ._targets import nothing_set
 
 
 def give_missing(owner: Tensor, lists: Tensor, keys: Tensor, least: int) -> Tensor:

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from .._core import check_float, compute_dtype
+from ..geometry import target_chunks
 from ..types import Targets
-from ._targets import ReadTargets, read_targets, target_chunks
+from ._targets import ReadTargets, check_labels, read_targets
 
 
 class Scene(NamedTuple):
@@ -50,7 +51,7 @@ def read_scene(
     _check_shapes(caller, scores, boxes, points, targets, strides)
     dtype, classes = compute_dtype(boxes), scores.shape[-1]
     read = read_targets(caller, targets, dtype)
-    _check_labels(caller, torch.where(read.matchable, read.labels, 0), classes)
+    check_labels(caller, torch.where(read.matchable, read.labels, 0), classes)
     known = (read.labels >= 0) & (read.labels < classes)
     x1, y1, x2, y2 = read.boxes.unbind(-1)
     proper = (x2 >= x1) & (y2 >= y1)
@@ -79,13 +80,3 @@ def _check_shapes(
             raise ValueError(f"{caller}: expected {name} of shape {wanted[name]}, got {tuple(tensor.shape)}")
     if len(targets.labels) != images:
         raise ValueError(f"{caller}: expected targets of {images} images, got {len(targets.labels)}")
-
-
-def _check_labels(caller: str, labels: Tensor, classes: int) -> None:
-    """On the CPU alone, where a look at the values costs no sync; elsewhere such a target is not matched."""
-    if labels.device.type != "cpu" or labels.numel() == 0 or torch.compiler.is_compiling():
-        return
-    low, high = (int(value) for value in labels.aminmax())
-    if low < 0 or high >= classes:
-        wrong = low if low < 0 else high
-        raise ValueError(f"{caller}: expected labels of targets in [0, {classes}), got {wrong}")

@@ -1,17 +1,13 @@
 """What all assigners share: which targets may match, which places are ignored, and the gathered result."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._core import check_float, or_one, use_fast_path
-from ..geometry import inside_boxes, xyxy_boxes
+from .._core import check_float
+from ..geometry import covered_by_regions, inside_boxes, nothing_set, target_chunks, xyxy_boxes
 from ..types import Assignment, Targets
-
-PAIRS_AT_ONCE = 2**20
-"""Of targets and places, over the batch: what an assigner holds in memory at a time, some 4 MiB a tensor."""
 
 
 class ReadTargets(NamedTuple):
@@ -40,13 +36,6 @@ def read_targets(caller: str, targets: Targets, dtype: torch.dtype) -> ReadTarge
     )
 
 
-def target_chunks(batch: int, targets: int, places: int) -> Iterator[slice]:
-    """Slices of the targets, such that no tensor over (batch, slice, places) grows with their number."""
-    step = max(1, PAIRS_AT_ONCE // max(1, batch * places))
-    for start in range(0, targets, step):
-        yield slice(start, min(start + step, targets))
-
-
 def in_ignore_regions(read: ReadTargets, points: Tensor) -> Tensor:
     """``(B, A)``: whether each of the points ``(A, 2)`` or ``(B, A, 2)`` lies in an ignore region of its image."""
     batch, targets = read.ignored.shape
@@ -61,21 +50,7 @@ def in_ignore_regions(read: ReadTargets, points: Tensor) -> Tensor:
 
 def covered_by_ignore_regions(read: ReadTargets, boxes: Tensor, least: float) -> Tensor:
     """``(B, A)``: whether an ignore region covers at least this fraction of each of the boxes ``(A, 4)``."""
-    batch, targets = read.ignored.shape
-    covered = read.ignored.new_zeros(batch, len(boxes))
-    if nothing_set(read.ignored):
-        return covered
-    for chunk in target_chunks(batch, targets, len(boxes)):
-        share = _covered_share(boxes, read.boxes[:, chunk, None])
-        covered = covered | ((share >= least) & read.ignored[:, chunk, None]).any(1)
-    return covered
-
-
-def _covered_share(boxes: Tensor, regions: Tensor) -> Tensor:
-    """Of each box's own area, axis by axis, so that no area can overflow."""
-    low, high = torch.maximum(boxes[..., :2], regions[..., :2]), torch.minimum(boxes[..., 2:], regions[..., 2:])
-    share = (high - low).clamp(min=0) / or_one((boxes[..., 2:] - boxes[..., :2]).clamp(min=0))
-    return share[..., 0] * share[..., 1]
+    return covered_by_regions(boxes.expand(len(read.ignored), -1, -1), read.boxes, read.ignored, least=least)
 
 
 def check_columns(caller: str, name: str, values: Tensor, rows: str, columns: int) -> None:
@@ -85,15 +60,20 @@ def check_columns(caller: str, name: str, values: Tensor, rows: str, columns: in
         raise ValueError(f"{caller}: expected {name} of shape ({rows}, {columns}), got {tuple(values.shape)}")
 
 
+def check_labels(caller: str, labels: Tensor, classes: int) -> None:
+    """On the CPU alone, where a look at the values costs no sync; elsewhere such a target is not matched."""
+    if labels.device.type != "cpu" or labels.numel() == 0 or torch.compiler.is_compiling():
+        return
+    low, high = (int(value) for value in labels.aminmax())
+    if low < 0 or high >= classes:
+        wrong = low if low < 0 else high
+        raise ValueError(f"{caller}: expected labels of targets in [0, {classes}), got {wrong}")
+
+
 def check_count(caller: str, name: str, value: object) -> None:
     """Reject what is no whole number of at least 1."""
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"{caller}: expected {name} to be a whole number >= 1, got {value!r}")
-
-
-def nothing_set(mask: Tensor) -> bool:
-    """Whether a mask is known to be all False; looked up only where that stalls no device."""
-    return mask.numel() == 0 or (mask.device.type == "cpu" and use_fast_path() and not bool(mask.any()))
 
 
 def to_assignment(read: ReadTargets, target_index: Tensor, scores: Tensor, ignore: Tensor) -> Assignment:

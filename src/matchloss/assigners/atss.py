@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._core import check_option, check_positive, compute_dtype
-from ..geometry import box_iou, inside_boxes
+from ..geometry import box_iou, inside_boxes, nothing_set, target_chunks
 from ..types import Assignment, Targets
 from ._best_overlap import best_overlaps
 from ._coverage import give_missing
@@ -18,9 +18,7 @@ from ._targets import (
     check_columns,
     check_count,
     in_ignore_regions,
-    nothing_set,
     read_targets,
-    target_chunks,
     to_assignment,
 )
 

@@ -6,3 +6,6 @@ from .segmentation import SegmentationCriterion as SegmentationCriterion
 # Detection
 from .task_aligned import TaskAlignedCriterion as TaskAlignedCriterion
 from .retinanet import RetinaNetCriterion as RetinaNetCriterion
+
+# Set prediction
+from .set_prediction import SetCriterion as SetCriterion

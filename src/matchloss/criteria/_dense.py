@@ -1,7 +1,7 @@
 """What the criteria of dense detectors share about targets and assignments."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,7 +33,7 @@ def elementwise(module: nn.Module) -> nn.Module:
     return module
 
 
-def read_targets(targets: Targets | Sequence[dict[str, Tensor]]) -> Targets:
+def read_targets(targets: Targets | Sequence[Mapping[str, Tensor]]) -> Targets:
     """Targets of a batch, with room for one object at least, so that there is something to gather."""
     if not isinstance(targets, Targets):
         targets = Targets.from_list(targets)
@@ -46,6 +46,7 @@ def read_targets(targets: Targets | Sequence[dict[str, Tensor]]) -> Targets:
         valid=targets.valid.new_zeros(batch, 1),
         ignore=targets.ignore.new_zeros(batch, 1),
         weights=targets.weights.new_ones(batch, 1),
+        masks=None if targets.masks is None else targets.masks.new_zeros(batch, 1, *targets.masks.shape[2:]),
     )
 
 

@@ -10,6 +10,7 @@ from .anchors import (
 from .boxes import (
     box_area as box_area,
     clip_boxes as clip_boxes,
+    cxcywh_boxes as cxcywh_boxes,
     cxcywh_to_xyxy as cxcywh_to_xyxy,
     xywh_to_xyxy as xywh_to_xyxy,
     xyxy_boxes as xyxy_boxes,
@@ -35,4 +36,14 @@ from .points import (
     expected_distances as expected_distances,
     grid_points as grid_points,
     inside_boxes as inside_boxes,
+)
+from .regions import (
+    covered_by_regions as covered_by_regions,
+    nothing_set as nothing_set,
+    target_chunks as target_chunks,
+)
+from .sampling import (
+    random_points as random_points,
+    sample_points as sample_points,
+    uncertain_points as uncertain_points,
 )

@@ -97,3 +97,26 @@ def xyxy_boxes(caller: str, targets: Targets) -> Tensor:
     x1, y1, x2, y2 = boxes.unbind(-1)
     # Number by number: a tensor of them would be a copy to the GPU, for which the host may wait.
     return torch.stack([x1 * width, y1 * height, x2 * width, y2 * height], dim=-1)
+
+
+def cxcywh_boxes(caller: str, targets: Targets) -> Tensor:
+    """Boxes of targets as ``(B, M, 4)`` cxcywh in fractions of the image, whatever form they came in.
+
+    Raises:
+        ValueError: rotated boxes, or pixels without an image size.
+
+    Example:
+        >>> whole = {"boxes": torch.tensor([[0.0, 0.0, 40.0, 20.0]]), "labels": torch.tensor([0])}
+        >>> cxcywh_boxes("example", Targets.from_list([whole], image_size=(20, 40)))
+        tensor([[[0.5000, 0.5000, 1.0000, 1.0000]]])
+    """
+    if targets.box_format not in ("xyxy", "cxcywh"):
+        raise ValueError(f"{caller}: expected targets with xyxy or cxcywh boxes, got {targets.box_format}")
+    boxes = targets.boxes if targets.box_format == "cxcywh" else xyxy_to_cxcywh(targets.boxes)
+    if targets.normalized:
+        return boxes
+    if targets.image_size is None:
+        raise ValueError(f"{caller}: expected targets with image_size=(H, W), of which to take fractions")
+    height, width = targets.image_size
+    cx, cy, box_width, box_height = boxes.unbind(-1)
+    return torch.stack([cx / width, cy / height, box_width / width, box_height / height], dim=-1)

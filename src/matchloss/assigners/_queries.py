@@ -1,0 +1,57 @@
+"""What a set matching reads: the queries of a batch beside its targets, checked and widened."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._core import check_float, compute_dtype
+from ..geometry import cxcywh_boxes
+from ..types import Targets
+from ._targets import check_labels
+
+
+class Queries(NamedTuple):
+    """Predictions of a batch; leading dimensions, such as decoder layers, stand before it."""
+
+    logits: Tensor
+    """``(..., B, Q, C)``; with softmax the last one is for no object."""
+    boxes: Tensor
+    """``(..., B, Q, 4)`` cxcywh in fractions of the image."""
+    labels: Tensor
+    """``(B, M)`` int64 in range."""
+    target_boxes: Tensor
+    """``(B, M, 4)`` cxcywh in fractions of the image; zeros where a target is not matchable."""
+    matchable: Tensor
+    """``(B, M)`` bool: an object of a known class with a proper, finite box."""
+
+
+def read_queries(caller: str, logits: Tensor, boxes: Tensor, targets: Targets, num_classes: int) -> Queries:
+    """Check shapes, widen half precision, and mark what can be matched."""
+    _check_shapes(caller, logits, boxes, targets)
+    dtype = compute_dtype(boxes)
+    target_boxes = cxcywh_boxes(caller, targets).detach().to(dtype)
+    proper = target_boxes.isfinite().all(-1) & (target_boxes[..., 2:] >= 0).all(-1)
+    objects = targets.valid & ~targets.ignore
+    check_labels(caller, torch.where(objects, targets.labels, 0), num_classes)
+    known = (targets.labels >= 0) & (targets.labels < num_classes)
+    matchable = objects & proper & known
+    return Queries(
+        logits=logits.detach().to(dtype),
+        boxes=boxes.detach().to(dtype),
+        labels=targets.labels.clamp(0, num_classes - 1),
+        target_boxes=torch.where(matchable.unsqueeze(-1), target_boxes, 0.0),
+        matchable=matchable,
+    )
+
+
+def _check_shapes(caller: str, logits: Tensor, boxes: Tensor, targets: Targets) -> None:
+    check_float(caller, "logits", logits)
+    check_float(caller, "boxes", boxes)
+    if logits.ndim < 3 or logits.shape[-1] == 0:
+        raise ValueError(f"{caller}: expected logits of shape (..., B, Q, C) with C >= 1, got {tuple(logits.shape)}")
+    wanted = (*logits.shape[:-1], 4)
+    if boxes.shape != wanted:
+        raise ValueError(f"{caller}: expected boxes of shape {wanted}, got {tuple(boxes.shape)}")
+    if len(targets.labels) != logits.shape[-3]:
+        raise ValueError(f"{caller}: expected targets of {logits.shape[-3]} images, got {len(targets.labels)}")

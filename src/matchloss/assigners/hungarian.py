@@ -1,0 +1,160 @@
+"""One query for each target, as cheaply as possible in sum: :class:`HungarianAssigner`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .._core import check_option, check_positive
+from ..types import Matching, MatchingCost, Targets
+from ._linear_assignment import linear_assignment
+from ._matching_cost import ClassCost, class_cost, giou_cost, l1_cost
+from ._queries import Queries, read_queries
+
+CALLER = "HungarianAssigner"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HungarianAssigner:
+    """Match queries and targets one to one, at the least total cost.
+
+        cost(q, t) = w_class class(q, t) + w_l1 |b_q - b_t|_1 - w_giou GIoU(b_q, b_t)
+
+    For set prediction (DETR, YOLOS, Deformable DETR, DINO, RT-DETR): each object trains the one query that fits it best
+    by now, all others learn to say that there is nothing, and no suppression is needed. The class cost is -p(class)
+    with softmax, and the focal loss as a positive less that as a negative with sigmoids. For dense heads, where each
+    object trains many points, see :class:`TaskAlignedAssigner`.
+
+    Shapes:
+        logits: (..., B, Q, C), any float dtype; leading dimensions are layers or groups of queries, all of which are
+            matched with the same targets, in one call. With softmax the last logit is for no object.
+        boxes: (..., B, Q, 4) cxcywh in fractions of the image.
+        targets: Targets of B images, in any box format; pixels need their image_size.
+        returns: Matching; query_of_target (..., B, M) and target_of_query (..., B, Q), both -1 where there is none.
+
+    Args:
+        class_cost: "softmax" or "focal".
+        class_weight, l1_weight, giou_weight: factors of the costs; at least one is not 0.
+        alpha, gamma: of the focal cost.
+        surplus: what becomes of targets beyond the number of queries. "leave": they have no query, and are counted.
+            "share": each takes the query that is cheapest for it; ``query_of_target`` then holds a query more than
+            once, ``target_of_query`` stays one to one.
+
+    Raises:
+        ValueError: all weights 0, shapes that do not fit, on the CPU a label out of range.
+
+    Notes:
+        The sum is the least there is. Where several matchings have it, a target takes a free query before one it would
+        have to push another target from, and of equal ones the first. Costs that are not finite (a NaN in a
+        query, a box beyond all range) are never matched and are counted in ``stats``; they move no other target from
+        its best query. Without a kernel the problems are solved by scipy on the host, which waits for the device once.
+
+    Reference:
+        Carion et al. 2020, DETR, arXiv:2005.12872, eq. 1 and appendix A.2; Zhu et al. 2021, Deformable DETR,
+        arXiv:2010.04159, appendix A.4, for the focal cost.
+
+    Differs:
+        DETR and transformers build the costs of all queries with the targets of all images and keep the blocks on the
+        diagonal; they raise on an inverted box, and put the largest float in place of a NaN cost, in whose rounding
+        the costs of other targets get lost. Surplus targets are dropped without a word there.
+
+    Example:
+        Two targets, three queries; the second query fits the first target.
+
+        >>> logits = torch.zeros(1, 3, 2)
+        >>> boxes = torch.tensor([[[0.9, 0.9, 0.2, 0.2], [0.2, 0.2, 0.2, 0.2], [0.6, 0.6, 0.2, 0.2]]])
+        >>> objects = torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2]])
+        >>> image = {"boxes": objects, "labels": torch.tensor([0, 0])}
+        >>> targets = Targets.from_list([image], box_format="cxcywh", normalized=True)
+        >>> matching = HungarianAssigner.detr()(logits, boxes, targets)
+        >>> matching.query_of_target, matching.target_of_query
+        (tensor([[1, 2]]), tensor([[-1,  0,  1]]))
+    """
+
+    class_cost: ClassCost = "softmax"
+    class_weight: float = 1.0
+    l1_weight: float = 1.0
+    giou_weight: float = 1.0
+    alpha: float = 0.25
+    gamma: float = 2.0
+    surplus: Literal["leave", "share"] = "leave"
+
+    def __post_init__(self) -> None:
+        check_option(CALLER, "class_cost", self.class_cost, ("softmax", "focal"))
+        check_option(CALLER, "surplus", self.surplus, ("leave", "share"))
+        weights = {"class_weight": self.class_weight, "l1_weight": self.l1_weight, "giou_weight": self.giou_weight}
+        for name, weight in {**weights, "gamma": self.gamma}.items():
+            check_positive(CALLER, name, weight, or_zero=True)
+        if not any(weights.values()):
+            raise ValueError(f"{CALLER}: expected a weight other than 0, got {', '.join(weights)} all 0")
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"{CALLER}: expected alpha in [0, 1], got {self.alpha}")
+
+    @classmethod
+    def detr(cls) -> "HungarianAssigner":
+        """Weights of DETR and YOLOS: 1, 5, 2."""
+        return cls(l1_weight=5.0, giou_weight=2.0)
+
+    @classmethod
+    def deformable_detr(cls) -> "HungarianAssigner":
+        """Focal cost and weights of Deformable DETR, DINO and RT-DETR: 2, 5, 2."""
+        return cls(class_cost="focal", class_weight=2.0, l1_weight=5.0, giou_weight=2.0)
+
+    @torch.no_grad()
+    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Matching:
+        """Match."""
+        queries = self._read(logits, boxes, targets)
+        return self._solve(self._total(queries), queries.matchable)
+
+    @torch.no_grad()
+    def cost(self, logits: Tensor, boxes: Tensor, targets: Targets) -> MatchingCost:
+        """Each query's cost for each target, part by part."""
+        queries = self._read(logits, boxes, targets)
+        parts = self._parts(queries)
+        total = torch.where(queries.matchable.unsqueeze(-1), self._sum(*parts), torch.inf)
+        return MatchingCost(*(part.transpose(-1, -2) for part in (*parts, total)))
+
+    def _read(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Queries:
+        no_object = self.class_cost == "softmax"
+        return read_queries(CALLER, logits, boxes, targets, max(logits.shape[-1] - no_object, 1))
+
+    def _parts(self, queries: Queries) -> tuple[Tensor, Tensor, Tensor]:
+        return (
+            class_cost(queries, self.class_cost, alpha=self.alpha, gamma=self.gamma),
+            l1_cost(queries),
+            giou_cost(queries),
+        )
+
+    def _sum(self, classes: Tensor, l1: Tensor, giou: Tensor) -> Tensor:
+        return self.class_weight * classes + self.l1_weight * l1 + self.giou_weight * giou
+
+    def _total(self, queries: Queries) -> Tensor:
+        """``(..., B, M, Q)``."""
+        return self._sum(*self._parts(queries))
+
+    def _solve(self, total: Tensor, matchable: Tensor) -> Matching:
+        usable = matchable.expand(total.shape[:-1])
+        flat = linear_assignment(total.flatten(0, -3), usable.flatten(0, -2))
+        query_of_target = flat.reshape(usable.shape)
+        target_of_query = invert(query_of_target, total.shape[-1])
+        finite = total.isfinite() & usable.unsqueeze(-1)
+        stats = {
+            "matched": (query_of_target >= 0).sum(),
+            "surplus": (usable.sum(-1) - total.shape[-1]).clamp(min=0).sum(),
+            "broken": (usable.unsqueeze(-1) & ~finite).sum(),
+        }
+        if self.surplus == "share" and total.shape[-1]:
+            left = (query_of_target < 0) & finite.any(-1)
+            cheapest = torch.where(finite, total, torch.inf).argmin(-1)
+            query_of_target = torch.where(left, cheapest, query_of_target)
+        return Matching(query_of_target, target_of_query, stats)
+
+
+def invert(query_of_target: Tensor, queries: int) -> Tensor:
+    """From the query of each target ``(..., M)`` to the target of each query ``(..., Q)``; -1 for none."""
+    # Targets without a query write into a column more, which is cut off.
+    inverse = query_of_target.new_full((*query_of_target.shape[:-1], queries + 1), -1)
+    numbers = torch.arange(query_of_target.shape[-1], device=query_of_target.device)
+    place = torch.where(query_of_target >= 0, query_of_target, queries)
+    return inverse.scatter(-1, place, numbers.expand_as(place))[..., :queries]
