@@ -24,6 +24,7 @@ GUIDES = (
     "segmentation.md",
     "detection.md",
     "task_aligned.md",
+    "set_prediction.md",
     "cross_entropy.md",
     "focal.md",
     "boxes.md",

@@ -80,6 +80,8 @@ class MatchingCost(NamedTuple):
     giou: Tensor
     total: Tensor
     """inf for padding, ignore regions, and whatever else cannot be matched."""
+    mask: Tensor | None = None
+    dice: Tensor | None = None
 
 
 class Detections(NamedTuple):

@@ -9,8 +9,10 @@ from torch import Tensor
 from .._core import check_option, check_positive
 from ..types import Matching, MatchingCost, Targets
 from ._linear_assignment import linear_assignment
+from ._mask_cost import MaskCost, dice_cost, mask_cost, read_masks
 from ._matching_cost import ClassCost, class_cost, giou_cost, l1_cost
 from ._queries import Queries, read_queries
+from ._targets import check_count
 
 CALLER = "HungarianAssigner"
 
@@ -19,7 +21,7 @@ CALLER = "HungarianAssigner"
 class HungarianAssigner:
     """Match queries and targets one to one, at the least total cost.
 
-        cost(q, t) = w_class class(q, t) + w_l1 |b_q - b_t|_1 - w_giou GIoU(b_q, b_t)
+        cost(q, t) = w_class class(q, t) + w_l1 |b_q - b_t|_1 - w_giou GIoU(b_q, b_t) [+ w_mask mask + w_dice dice]
 
     For set prediction (DETR, YOLOS, Deformable DETR, DINO, RT-DETR): each object trains the one query that fits it best
     by now, all others learn to say that there is nothing, and no suppression is needed. The class cost is -p(class)
@@ -31,12 +33,15 @@ class HungarianAssigner:
             matched with the same targets, in one call. With softmax the last logit is for no object.
         boxes: (..., B, Q, 4) cxcywh in fractions of the image.
         targets: Targets of B images, in any box format; pixels need their image_size.
+        masks: (..., B, Q, h, w) logits, where a mask cost is on; then the targets have masks too.
         returns: Matching; query_of_target (..., B, M) and target_of_query (..., B, Q), both -1 where there is none.
 
     Args:
         class_cost: "softmax" or "focal".
-        class_weight, l1_weight, giou_weight: factors of the costs; at least one is not 0.
-        alpha, gamma: of the focal cost.
+        class_weight, l1_weight, giou_weight, mask_weight, dice_weight: factors of the costs; at least one is not 0.
+        mask_cost: "bce" (Mask2Former) or "focal" (MaskFormer).
+        mask_points: compare masks at so many random points, the same for all masks of an image, instead of at all.
+        alpha, gamma: of the focal costs.
         surplus: what becomes of targets beyond the number of queries. "leave": they have no query, and are counted.
             "share": each takes the query that is cheapest for it; ``query_of_target`` then holds a query more than
             once, ``target_of_query`` stays one to one.
@@ -76,6 +81,10 @@ class HungarianAssigner:
     class_weight: float = 1.0
     l1_weight: float = 1.0
     giou_weight: float = 1.0
+    mask_weight: float = 0.0
+    dice_weight: float = 0.0
+    mask_cost: MaskCost = "bce"
+    mask_points: int | None = None
     alpha: float = 0.25
     gamma: float = 2.0
     surplus: Literal["leave", "share"] = "leave"
@@ -83,11 +92,14 @@ class HungarianAssigner:
     def __post_init__(self) -> None:
         check_option(CALLER, "class_cost", self.class_cost, ("softmax", "focal"))
         check_option(CALLER, "surplus", self.surplus, ("leave", "share"))
-        weights = {"class_weight": self.class_weight, "l1_weight": self.l1_weight, "giou_weight": self.giou_weight}
-        for name, weight in {**weights, "gamma": self.gamma}.items():
-            check_positive(CALLER, name, weight, or_zero=True)
-        if not any(weights.values()):
-            raise ValueError(f"{CALLER}: expected a weight other than 0, got {', '.join(weights)} all 0")
+        check_option(CALLER, "mask_cost", self.mask_cost, ("bce", "focal"))
+        if self.mask_points is not None:
+            check_count(CALLER, "mask_points", self.mask_points)
+        names = [name for name in vars(self) if name.endswith("_weight")]
+        for name in (*names, "gamma"):
+            check_positive(CALLER, name, getattr(self, name), or_zero=True)
+        if not any(getattr(self, name) for name in names):
+            raise ValueError(f"{CALLER}: expected a weight other than 0, got {', '.join(names)} all 0")
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"{CALLER}: expected alpha in [0, 1], got {self.alpha}")
 
@@ -101,19 +113,32 @@ class HungarianAssigner:
         """Focal cost and weights of Deformable DETR, DINO and RT-DETR: 2, 5, 2."""
         return cls(class_cost="focal", class_weight=2.0, l1_weight=5.0, giou_weight=2.0)
 
-    @torch.no_grad()
-    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Matching:
-        """Match."""
-        queries = self._read(logits, boxes, targets)
-        return self._solve(self._total(queries), queries.matchable)
+    @property
+    def uses_masks(self) -> bool:
+        """Whether masks have a part in the cost."""
+        return self.mask_weight > 0 or self.dice_weight > 0
 
     @torch.no_grad()
-    def cost(self, logits: Tensor, boxes: Tensor, targets: Targets) -> MatchingCost:
+    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets, *, masks: Tensor | None = None) -> Matching:
+        """Match."""
+        queries = self._read(logits, boxes, targets)
+        total = self._total(queries)
+        if self.uses_masks:
+            mask, dice = self._mask_parts(masks, targets, logits)
+            total = total + self.mask_weight * mask + self.dice_weight * dice
+        return self._solve(total, queries.matchable)
+
+    @torch.no_grad()
+    def cost(self, logits: Tensor, boxes: Tensor, targets: Targets, *, masks: Tensor | None = None) -> MatchingCost:
         """Each query's cost for each target, part by part."""
         queries = self._read(logits, boxes, targets)
         parts = self._parts(queries)
-        total = torch.where(queries.matchable.unsqueeze(-1), self._sum(*parts), torch.inf)
-        return MatchingCost(*(part.transpose(-1, -2) for part in (*parts, total)))
+        total, of_masks = self._sum(*parts), list[Tensor]()
+        if self.uses_masks:
+            of_masks += self._mask_parts(masks, targets, logits)
+            total = total + self.mask_weight * of_masks[0] + self.dice_weight * of_masks[1]
+        total = torch.where(queries.matchable.unsqueeze(-1), total, torch.inf)
+        return MatchingCost(*(part.transpose(-1, -2) for part in (*parts, total, *of_masks)))
 
     def _read(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Queries:
         no_object = self.class_cost == "softmax"
@@ -125,6 +150,10 @@ class HungarianAssigner:
             l1_cost(queries),
             giou_cost(queries),
         )
+
+    def _mask_parts(self, masks: Tensor | None, targets: Targets, logits: Tensor) -> tuple[Tensor, Tensor]:
+        places = read_masks(CALLER, masks, targets, logits.shape[:-1], self.mask_points)
+        return mask_cost(places, self.mask_cost, alpha=self.alpha, gamma=self.gamma), dice_cost(places)
 
     def _sum(self, classes: Tensor, l1: Tensor, giou: Tensor) -> Tensor:
         return self.class_weight * classes + self.l1_weight * l1 + self.giou_weight * giou

@@ -91,10 +91,10 @@ def set_stats(module: nn.Module, named: NamedSet, assignment: Assignment, rows: 
         found = logits.amax(-1) > 0  # a probability above one half
     matched = labels >= 0
     pairs = matched.sum()
-    right = (matched & (logits.argmax(-1) == labels)).sum()
+    wrong = (matched & (logits.argmax(-1) != labels)).sum()
     return {
         "cardinality_error": (found.sum(1) - objects).abs().float().mean(),
-        "class_error": 100 * (1 - right / pairs.clamp(min=1)) * (pairs > 0),
+        "class_error": 100 * wrong / pairs.clamp(min=1),
         "targets": objects.sum(),
         "surplus": (objects - logits.shape[1]).clamp(min=0).sum(),
         "matched": pairs,

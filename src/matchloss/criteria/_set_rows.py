@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..assigners import HungarianAssigner
 from ..geometry import box_iou, cxcywh_boxes, cxcywh_to_xyxy
 from ..types import Matching, Targets
 from ._query_sets import NamedSet
@@ -40,6 +41,8 @@ def match_set(assigner: Assigner, named: NamedSet) -> Matching:
     """Match, or take what is known beforehand; then several queries may have one target, and `stats` is empty."""
     queries = named.queries
     if queries.target_of_query is None:
+        if isinstance(assigner, HungarianAssigner) and assigner.uses_masks:
+            return assigner(queries.logits, queries.boxes, named.targets, masks=queries.masks)
         return assigner(queries.logits, queries.boxes, named.targets)
     objects = named.targets.valid & ~named.targets.ignore
     index, last = queries.target_of_query, objects.shape[1] - 1
