@@ -184,6 +184,43 @@ LOSSES: tuple[LossCase, ...] = (
         gradcheck=False,  # finite differences see the weight that the gradient takes for a constant
     ),
     LossCase(
+        losses.matchability_aware_loss,
+        losses.MatchabilityAwareLoss,
+        inputs.binary_logits,
+        ref.matchability_aware_loss,
+        options=({"detach": False}, {"detach": False, "gamma": 0.5, "alpha": 0.7}),
+    ),
+    LossCase(
+        losses.matchability_aware_loss,
+        losses.MatchabilityAwareLoss,
+        inputs.anchor_scores,
+        ref.matchability_aware_loss,
+        options=({"detach": False}, {"detach": False, "gamma": 2.0}),
+    ),
+    LossCase(
+        losses.matchability_aware_loss,
+        losses.MatchabilityAwareLoss,
+        inputs.anchor_scores,
+        ref.matchability_aware_loss,
+        options=({}, {"alpha": 0.25}),
+        gradcheck=False,  # finite differences see the weight that the gradient takes for a constant
+    ),
+    LossCase(
+        losses.iou_aware_binary_cross_entropy_loss,
+        losses.IoUAwareBinaryCrossEntropyLoss,
+        inputs.binary_logits,
+        ref.iou_aware_binary_cross_entropy_loss,
+        options=({"alpha": 0.0}, {"alpha": 0.0, "gamma": 0.5, "floor": 0.3}),
+    ),
+    LossCase(
+        losses.iou_aware_binary_cross_entropy_loss,
+        losses.IoUAwareBinaryCrossEntropyLoss,
+        inputs.anchor_scores,
+        ref.iou_aware_binary_cross_entropy_loss,
+        options=({}, {"alpha": 1.0, "floor": 0.0}, {"gamma": 0.0, "floor": 0.5}),
+        gradcheck=False,  # finite differences see the target that the gradient takes for a constant
+    ),
+    LossCase(
         losses.poly1_cross_entropy_loss,
         losses.Poly1CrossEntropyLoss,
         inputs.class_logits,

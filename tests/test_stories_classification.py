@@ -12,6 +12,8 @@ from matchloss.losses import (
     balanced_binary_cross_entropy_loss,
     binary_cross_entropy_loss,
     cross_entropy_loss,
+    iou_aware_binary_cross_entropy_loss,
+    matchability_aware_loss,
     poly1_cross_entropy_loss,
     quality_focal_loss,
     sigmoid_focal_loss,
@@ -90,6 +92,8 @@ def test_gamma_below_one_has_finite_gradients_at_saturation(size: float) -> None
             sigmoid_focal_loss(logits, targets, gamma=0.5),
             quality_focal_loss(logits, targets, beta=0.5),
             varifocal_loss(logits, targets, gamma=0.5),
+            matchability_aware_loss(logits, targets, gamma=0.5, detach=False),
+            iou_aware_binary_cross_entropy_loss(logits, targets, gamma=0.5),
             asymmetric_loss(logits, targets, gamma_negative=0.5, gamma_positive=0.5),
         ):
             assert slope(loss, logits).isfinite().all()
@@ -136,6 +140,8 @@ def test_labels_and_one_hot_agree_and_ignored_rows_leave_the_mean() -> None:
         balanced_binary_cross_entropy_loss,
         quality_focal_loss,
         varifocal_loss,
+        matchability_aware_loss,
+        iou_aware_binary_cross_entropy_loss,
         asymmetric_loss,
     ):
         torch.testing.assert_close(loss(logits, labels), loss(kept, one_hot))

@@ -99,6 +99,45 @@ def varifocal_loss(
     return elementwise(loss, valid, weights)
 
 
+def positives(logits, targets):
+    """The labelled class, whatever its score, or a dense target above 0."""
+    if targets.shape == logits.shape:
+        return targets > 0
+    return targets[..., None] == np.arange(logits.shape[-1])
+
+
+def matchability_aware_loss(
+    logits, targets, mask=None, weights=None, *, scores=None, alpha=None, gamma=1.5, detach=True, ignore_index=-100
+):
+    q, valid = binary_targets(logits, targets, mask, ignore_index, scores)
+    p, positive = sigmoid(logits), positives(logits, targets)
+    loss = np.empty(logits.shape)
+    loss[positive] = (-(q**gamma) * np.log(p) - (1 - q**gamma) * np.log(1 - p))[positive]
+    loss[~positive] = (-(1.0 if alpha is None else alpha) * p**gamma * np.log(1 - p))[~positive]
+    return elementwise(loss, valid, weights)
+
+
+def iou_aware_binary_cross_entropy_loss(
+    logits,
+    targets,
+    mask=None,
+    weights=None,
+    *,
+    scores=None,
+    alpha=0.25,
+    gamma=2.0,
+    floor=0.01,
+    ignore_index=-100,
+):
+    q, valid = binary_targets(logits, targets, mask, ignore_index, scores)
+    p, positive = sigmoid(logits), positives(logits, targets)
+    t = np.maximum(p**alpha * q ** (1 - alpha), floor)
+    loss = np.empty(logits.shape)
+    loss[positive] = (-t * np.log(p) - (1 - t) * np.log(1 - p))[positive]
+    loss[~positive] = (-(p**gamma) * np.log(1 - p))[~positive]
+    return elementwise(loss, valid, weights)
+
+
 def poly1_cross_entropy_loss(logits, targets, mask=None, weights=None, *, epsilon=1.0, ignore_index=-100):
     t, valid = class_targets(logits, targets, mask, ignore_index)
     log_p = log_softmax(logits, 1)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._core import use_fast_path
+from .._core import no_autocast, use_fast_path
 from ..losses._focal_term import plain_focal_term
 from ._mask_targets import ALPHA, GAMMA, SMOOTH, MaskTargets
 
@@ -28,25 +28,6 @@ def pixel_losses(logits: Tensor, targets: MaskTargets) -> tuple[Tensor, Tensor]:
     return _plain(logits, targets)
 
 
-def reach_of(pixels: Tensor, size: torch.Size) -> Tensor:
-    """Cells ``(B, h, w)`` with a share in some pixel ``(B, H, W)`` that counts, when upsampled to that size."""
-    return _downsample(pixels.float(), size) > 0
-
-
-def _upsample(logits: Tensor, size: torch.Size) -> Tensor:
-    """``(R, h, w)`` to ``(R, H, W)``."""
-    return F.interpolate(logits.unsqueeze(1), size=size, mode="bilinear", align_corners=False).squeeze(1)
-
-
-def _downsample(values: Tensor, size: torch.Size) -> Tensor:
-    """The transpose of upsampling, which carries gradients back."""
-    rows, large = values.shape[0], values.shape[1:]
-    small: Tensor = torch.ops.aten.upsample_bilinear2d_backward(
-        values.unsqueeze(1), large, (rows, 1, *size), False, None, None
-    )
-    return small.squeeze(1)
-
-
 def _plain(logits: Tensor, targets: MaskTargets) -> tuple[Tensor, Tensor]:
     """The specification: ordinary operators, differentiable any number of times."""
     masks, pixels = targets.rows(slice(None))
@@ -55,12 +36,14 @@ def _plain(logits: Tensor, targets: MaskTargets) -> tuple[Tensor, Tensor]:
     if pixels is not None:
         focal, probs = torch.where(pixels, focal, 0.0), torch.where(pixels, probs, 0.0)
     overlap, total = (probs * actual).sum((1, 2)), probs.sum((1, 2)) + actual.sum((1, 2))
-    return focal.sum((1, 2)) / _area(pixels, masks), 1 - (2 * overlap + SMOOTH) / (total + SMOOTH)
+    return focal.sum((1, 2)) / _area(masks, pixels), 1 - (2 * overlap + SMOOTH) / (total + SMOOTH)
 
 
-def _area(pixels: Tensor | None, masks: Tensor) -> Tensor | int:
-    """Pixels that the mean of a row is over; an image that is nothing but padding must not divide by zero."""
-    return masks.shape[1:].numel() if pixels is None else pixels.sum((1, 2)).clamp(min=1)
+def _area(masks: Tensor, pixels: Tensor | None) -> Tensor:
+    """Pixels that the mean of each row is over; an image that is nothing but padding must not divide by zero."""
+    if pixels is None:
+        return torch.full(masks.shape[:1], masks.shape[1:].numel(), device=masks.device)
+    return pixels.sum((1, 2)).clamp(min=1)
 
 
 class _PixelLosses(torch.autograd.Function):
@@ -73,9 +56,10 @@ class _PixelLosses(torch.autograd.Function):
         targets = MaskTargets(masks, pixels, target, image)
         losses = logits.new_empty(2, len(logits))
         slopes = torch.empty_like(logits.expand(2, *logits.shape)) if ctx.needs_input_grad[0] else None
+        shares = _shares(logits, masks.shape[1:])
         for part in _blocks(logits, masks):
             of_part = None if slopes is None else slopes[:, part]
-            losses[:, part] = _block_losses(logits[part], *targets.rows(part), of_part)
+            losses[:, part] = _block_losses(logits[part], *targets.rows(part), shares, of_part)
         ctx.save_for_backward(logits, masks, pixels, target, image, slopes)
         return losses[0], losses[1]
 
@@ -93,35 +77,63 @@ class _PixelLosses(torch.autograd.Function):
 
 def _blocks(logits: Tensor, masks: Tensor) -> list[slice]:
     """Rows that are computed together."""
-    pixels = max(masks.shape[1:].numel(), 1)
-    size = max(BLOCK.get(logits.device.type, LARGE_BLOCK) // pixels, 1)
+    size = max(BLOCK.get(logits.device.type, LARGE_BLOCK) // max(masks.shape[1:].numel(), 1), 1)
     return [slice(start, start + size) for start in range(0, len(logits), size)]
 
 
-def _block_losses(logits: Tensor, masks: Tensor, pixels: Tensor | None, slopes: Tensor | None) -> Tensor:
+def _block_losses(
+    logits: Tensor, masks: Tensor, pixels: Tensor | None, shares: tuple[Tensor, Tensor], slopes: Tensor | None
+) -> Tensor:
     """``(2, r)`` losses of some rows; their slopes ``(2, r, h, w)`` go where they are told.
 
-    A positive is a negative in the mirror: with s = 1 - 2t and z = s x, u the sigmoid of z and c = log(1 + e^z), the
-    focal loss is α_t u² c and its slope s α_t u² (2 (1 - u) c + u).
+    A positive is a negative in the mirror: with s = 1 - 2t, z = s x, u the sigmoid of z (what a pixel misses of its
+    target) and c = log(1 + e^z), the focal loss is α_t u² c, its slope s α_t u² (2 (1 - u) c + u), and p = t + s u.
     """
-    sign = torch.where(masks, -1.0, 1.0).to(logits.dtype)
+    actual = masks.to(logits.dtype)
+    sign = 1 - 2 * actual
     mirrored = _upsample(logits, masks.shape[1:]).mul_(sign)
     missed, entropy = mirrored.sigmoid(), F.softplus(mirrored, threshold=50.0)
-    factor = torch.where(masks, ALPHA, 1 - ALPHA).to(logits.dtype).mul_(missed).mul_(missed)
-    if pixels is not None:  # what reaches a pixel that counts is finite or shall be seen, so a product is enough
-        factor.mul_(pixels)
-    area = _area(pixels, masks)
-    focal = (factor * entropy).sum((1, 2)) / area
-    probs = torch.where(masks, 1 - missed, missed)
+    others = 1 - missed
     if pixels is not None:
-        probs.mul_(pixels)
-    overlap, total = (probs * masks).sum((1, 2)), probs.sum((1, 2)) + masks.sum((1, 2))
-    ratio = (2 * overlap + SMOOTH) / (total + SMOOTH)
+        missed.mul_(pixels)  # finite or to be seen, so a product is enough; all below is a multiple of it
+    factor = sign.mul(0.5 - ALPHA).add_(0.5).mul_(missed).mul_(missed)  # α_t u²
+    area = _area(masks, pixels)
+    missed_positives, positives = (missed * actual).sum((1, 2)), actual.sum((1, 2))
+    denominator = missed.sum((1, 2)) - 2 * missed_positives + 2 * positives + SMOOTH
+    ratio = (2 * (positives - missed_positives) + SMOOTH) / denominator
+    losses = torch.stack([(factor * entropy).sum((1, 2)) / area, 1 - ratio])
     if slopes is not None:
-        size = logits.shape[1:]
-        slope = torch.addcmul(missed, 1 - missed, entropy, value=2).mul_(factor).mul_(sign)
-        slopes[0] = _downsample(slope.div_(area if isinstance(area, int) else area[:, None, None]), size)
-        pull = torch.where(masks, (ratio - 2)[:, None, None], ratio[:, None, None])
-        pull.mul_(missed).mul_(1 - missed).div_((total + SMOOTH)[:, None, None])
-        slopes[1] = _downsample(pull if pixels is None else pull.mul_(pixels), size)
-    return torch.stack([focal, 1 - ratio])
+        slope = torch.addcmul(missed, others, entropy, value=2).mul_(factor).mul_(sign)
+        slopes[0] = _downsample(slope, shares) / area[:, None, None]
+        slope = sign.add_((ratio - 1)[:, None, None]).mul_(missed).mul_(others)
+        slopes[1] = _downsample(slope, shares) / denominator[:, None, None]
+    return losses
+
+
+def _upsample(logits: Tensor, size: torch.Size) -> Tensor:
+    """``(R, h, w)`` to ``(R, H, W)``."""
+    return F.interpolate(logits.unsqueeze(1), size=size, mode="bilinear", align_corners=False).squeeze(1)
+
+
+def _shares(logits: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
+    """``(h, H)`` and ``(w, W)``: the share that each cell has in each row, and each column, of the upsampled logits."""
+    down, across = (
+        F.interpolate(torch.eye(small, dtype=logits.dtype, device=logits.device)[None], size=large, mode="linear")[0]
+        for small, large in zip(logits.shape[1:], size, strict=True)
+    )
+    return down, across
+
+
+def _downsample(values: Tensor, shares: tuple[Tensor, Tensor]) -> Tensor:
+    """The transpose of upsampling, which carries gradients back.
+
+    Products of matrices, full of zeros though these are, take a third of the time of torch's own scatter on a CPU, and
+    on a GPU they add in the same order each time.
+    """
+    with no_autocast(values):
+        return shares[0] @ values @ shares[1].T
+
+
+def reach_of(pixels: Tensor, logits: Tensor) -> Tensor:
+    """Cells ``(B, h, w)`` of logits ``(R, h, w)`` with a share in some pixel ``(B, H, W)`` that counts."""
+    return _downsample(pixels.to(logits.dtype), _shares(logits, pixels.shape[1:])) > 0

@@ -51,12 +51,12 @@ def mask_sums(
     target = chosen % (images * most) if images * most else chosen
     image = target // most if most else target
     targets = MaskTargets(masks.flatten(0, 1), pixels, target, image)
-    counts, reach = is_matched[:, None, None], None
+    rows, counts, reach = to_compute(logits.flatten(0, 2)[chosen]), is_matched[:, None, None], None
     if pixels is not None:
         # A pixel takes a share of nothing from some neighbours, and nothing times NaN is NaN.
-        reach = reach_of(pixels, logits.shape[3:])
+        reach = reach_of(pixels, rows)
         counts = counts & reach[image]
-    rows = torch.where(counts, to_compute(logits.flatten(0, 2)[chosen]), 0.0)
+    rows = torch.where(counts, rows, 0.0)
     losses = pixel_losses(rows, targets) if points is None else point_losses(rows, targets, reach, points, generator)
     counted = torch.where(is_matched, weights.flatten()[target].to(rows.dtype), 0.0)
     spread = (loss.new_zeros(matched.numel()).scatter(0, chosen, loss * counted) for loss in losses)

@@ -13,6 +13,10 @@ from .sigmoid_focal import SigmoidFocalLoss as SigmoidFocalLoss, sigmoid_focal_l
 from .softmax_focal import SoftmaxFocalLoss as SoftmaxFocalLoss, softmax_focal_loss as softmax_focal_loss
 from .quality_focal import QualityFocalLoss as QualityFocalLoss, quality_focal_loss as quality_focal_loss
 from .varifocal import VarifocalLoss as VarifocalLoss, varifocal_loss as varifocal_loss
+from .matchability_aware import MatchabilityAwareLoss as MatchabilityAwareLoss
+from .matchability_aware import matchability_aware_loss as matchability_aware_loss
+from .iou_aware_binary_cross_entropy import IoUAwareBinaryCrossEntropyLoss as IoUAwareBinaryCrossEntropyLoss
+from .iou_aware_binary_cross_entropy import iou_aware_binary_cross_entropy_loss as iou_aware_binary_cross_entropy_loss
 from .poly1_cross_entropy import Poly1CrossEntropyLoss as Poly1CrossEntropyLoss
 from .poly1_cross_entropy import poly1_cross_entropy_loss as poly1_cross_entropy_loss
 from .asymmetric import AsymmetricLoss as AsymmetricLoss, asymmetric_loss as asymmetric_loss

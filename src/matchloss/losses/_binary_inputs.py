@@ -57,6 +57,13 @@ def read_binary_inputs(
     return BinaryInputs(keep_valid(to_compute(logits), valid), keep_valid(dense, valid), valid, weights)
 
 
+def positive_elements(logits: Tensor, targets: Tensor) -> Tensor:
+    """Bool of the logits' shape: the labelled class whatever its score, or a dense target above 0."""
+    if targets.shape == logits.shape:
+        return targets > 0
+    return targets.unsqueeze(-1) == torch.arange(logits.shape[-1], device=logits.device)
+
+
 def _dense_targets(caller: str, logits: Tensor, labels: Tensor, scores: Tensor | None) -> Tensor:
     """Targets of labels: the score at the label, 0 elsewhere; no int64 one-hot of eight bytes an element."""
     hit = labels.unsqueeze(-1) == torch.arange(logits.shape[-1], device=logits.device)

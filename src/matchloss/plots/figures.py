@@ -210,6 +210,8 @@ OWN_SLICES: dict[str, Callable[[], list[Panel]]] = {
     "sigmoid_focal_loss": _focal,
     "quality_focal_loss": lambda: _over_targets(losses.quality_focal_loss),
     "varifocal_loss": lambda: _over_targets(losses.varifocal_loss),
+    "matchability_aware_loss": lambda: _over_targets(losses.matchability_aware_loss),
+    "iou_aware_binary_cross_entropy_loss": lambda: _over_targets(losses.iou_aware_binary_cross_entropy_loss),
     "asymmetric_loss": _asymmetric,
     "distribution_focal_loss": lambda: over_expectation(losses.distribution_focal_loss),
     "effective_number_weights": _class_weights,
