@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 
 
 DENSE = ("task_aligned_criterion", "retinanet_criterion", "decode", "geometry_boxes")
-TESTS = [f"tests/test_{name}.py" for name in ("losses", "segmentation_criterion", "core", "structure", *DENSE)]
+SETS = ("set_criterion", "query_sets", "set_criterion_ranks")
+TESTS = [f"tests/test_{name}.py" for name in ("losses", "segmentation_criterion", "core", "structure", *DENSE, *SETS)]
 
 
 class Fault(NamedTuple):
@@ -182,6 +183,122 @@ FAULTS = (
         "        None,\n        threshold",
     ),
     Fault("levels_and_rows_are_one", "postprocess/select.py", "boxes = clip_boxes(boxes, image_size)", "pass"),
+    # The criterion of set prediction
+    Fault(
+        "ranks_have", "criteria/_set_divisors.py", "over_ranks(counted, at_least=floors)", "counted.clamp(min=floors)"
+    ),
+    Fault(
+        "repeats_are_targets",
+        "criteria/_set_divisors.py",
+        "torch.full_like(loss.targets, loss.copies)",
+        "torch.ones_like(loss.targets)",
+    ),
+    Fault("repeats_are_targets", "criteria/_set_divisors.py", "else number * loss.copies", "else number"),
+    Fault(
+        "batch_without_objects_has_class",
+        "criteria/_set_divisors.py",
+        "torch.zeros_like(loss.class_total)",
+        "torch.ones_like(loss.class_total)",
+    ),
+    Fault(
+        "groups_are_the_mean",
+        "criteria/_set_divisors.py",
+        "reshape(len(named.suffixes), -1).sum(1)",
+        "reshape(-1, len(named.suffixes)).sum(0)",
+    ),
+    Fault("on_a_crowd", "criteria/_set_losses.py", "ignore = ~positive & covered", "ignore = covered"),
+    Fault(
+        "on_a_crowd",
+        "criteria/_set_losses.py",
+        "counted * module.class_weights[labels]",
+        "module.class_weights[labels]",
+    ),
+    Fault("a_weight_multiplies", "criteria/_set_losses.py", "torch.where(index >= 0, rows * weights, rows)", "rows"),
+    Fault(
+        "equals_the_slow_form", "criteria/_set_losses.py", "no_object = len(module.class_weights) - 1", "no_object = 0"
+    ),
+    Fault("equals_the_slow_form", "criteria/_set_losses.py", "logits.amax(-1) > 0 ", "logits.amax(-1) > 1 "),
+    Fault(
+        "shared_queries",
+        "criteria/_set_losses.py",
+        "rows.real & (target_of_query.gather(2, rows.query) == rows.target)",
+        "rows.real",
+    ),
+    Fault("nothing_but_broken", "criteria/_set_losses.py", "mask=rows.real.unsqueeze(-1), ", ""),
+    Fault(
+        "batch_without_objects_has_class",
+        "criteria/_set_losses.py",
+        "100 * wrong / pairs.clamp(min=1)",
+        "100 * wrong / pairs",
+    ),
+    Fault(
+        "more_targets_than_queries_are",
+        "criteria/_set_losses.py",
+        "(objects - logits.shape[1])",
+        "(objects - logits.shape[0])",
+    ),
+    Fault(
+        "half_precision_is_widened",
+        "criteria/_set_rows.py",
+        "to_compute(take(named.queries.boxes, query))",
+        "take(named.queries.boxes, query)",
+    ),
+    Fault("half_precision_is_widened", "criteria/_set_rows.py", "target), 0.0).to(boxes.dtype)", "target), 0.0)"),
+    Fault("padded_slots", "criteria/_set_rows.py", "real & counted.gather(2, query.clamp(min=0))", "real"),
+    Fault(
+        "equals_the_slow_form and denoising", "criteria/_set_rows.py", " & objects.gather(1, index.clamp(0, last))", ""
+    ),
+    Fault("masks_may_have", "criteria/_set_rows.py", "masks=queries.masks", "masks=-queries.masks"),
+    Fault("groups_are_the_mean", "criteria/_query_sets.py", "apart.movedim(2, 1)", "apart.movedim(2, 0)"),
+    Fault(
+        "learn_the_target",
+        "criteria/_query_sets.py",
+        "torch.cat([values] * times, dim=1)",
+        "values.repeat_interleave(times, 1)",
+    ),
+    Fault("errors_are_one and aux", "criteria/_query_sets.py", "if layers.keys() & set(suffixes):", "if False:"),
+    Fault(
+        "their_own_targets",
+        "criteria/_query_sets.py",
+        "own = targets if queries.targets is None else",
+        "own = targets if True else",
+    ),
+    Fault("each_layer_is", "criteria/_query_sets.py", "None if masks is None else masks.shape)", "None)"),
+    Fault(
+        "weight_multiplies_all", "criteria/set_prediction.py", "loss.weight * self.weights[name]", "self.weights[name]"
+    ),
+    Fault("equals_the_slow_form", "criteria/set_prediction.py", 'name == "class" and exclusive', 'name == "class"'),
+    Fault(
+        "sets_stand_beside",
+        "criteria/set_prediction.py",
+        'torch.stack([loss.stats["broken"] for loss in losses])',
+        'losses[0].stats["broken"]',
+    ),
+    Fault("gradient_of_rtdetr", "criteria/set_prediction.py", 'positives="labels", detach=True', 'positives="labels"'),
+    Fault(
+        "equals_the_slow_form and denoising",
+        "criteria/set_prediction.py",
+        "if named.queries.target_of_query is not None:",
+        "if False:",
+    ),
+    Fault(
+        "groups_are_the_mean",
+        "criteria/set_prediction.py",
+        "objects.to(l1.dtype) * named.queries.groups",
+        "objects.to(l1.dtype)",
+    ),
+    Fault("equals_the_slow_form and deformable", "criteria/set_prediction.py", "class_weight=2.0", "class_weight=1.0"),
+    Fault("broken_query_crashes", "assigners/hungarian.py", "(usable.unsqueeze(-1) & ~finite)", "(~finite)"),
+    Fault(
+        "equals_the_slow_form and detr",
+        "assigners/hungarian.py",
+        "self._solve(total, queries.matchable)",
+        "self._solve(total, queries.matchable | True)",
+    ),
+    Fault("equals_the_slow_form and weights", "assigners/hungarian.py", "self.l1_weight * l1 + self", "5 * l1 + self"),
+    Fault(
+        "shared_queries", "assigners/hungarian.py", "(query_of_target < 0) & finite.any(-1)", "(query_of_target < 0)"
+    ),
     # The shape of the package
     Fault(
         "imports_point_downwards", "losses/l1.py", "from ._pairs", "from ..criteria import segmentation\nfrom ._pairs"

@@ -183,6 +183,7 @@ class QuerySet(NamedTuple):
 
     Decoder layers, the encoder's proposals, denoising queries and further queries with one-to-many targets are all
     such sets. The criterion builds those of the common keys; others go in under ``outputs["query_sets"]``, by name.
+    Every rank needs the same ones in a step, since their counts are summed together.
     """
 
     logits: Tensor
@@ -196,7 +197,7 @@ class QuerySet(NamedTuple):
     target_of_query: Tensor | None = None
     """``(B, Q)`` int64 where it is known beforehand, as for denoising queries; -1 for no object. None: match."""
     counted: Tensor | None = None
-    """``(B, Q)`` bool, False for padded slots, which cost nothing."""
+    """``(B, Q)`` bool beside ``target_of_query``, False for padded slots, which cost nothing."""
     repeats: int = 1
     """How often each target stands among the targets: so many queries are matched with it (H-DETR)."""
     groups: int = 1

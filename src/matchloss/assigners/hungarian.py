@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .._core import check_option, check_positive
+from .._core import check_option, check_positive, has_numba, use_fast_path
 from ..types import Matching, MatchingCost, Targets
 from ._linear_assignment import linear_assignment
 from ._mask_cost import MaskCost, dice_cost, mask_cost, read_masks
@@ -159,8 +159,24 @@ class HungarianAssigner:
         return self.class_weight * classes + self.l1_weight * l1 + self.giou_weight * giou
 
     def _total(self, queries: Queries) -> Tensor:
-        """``(..., B, M, Q)``."""
+        """``(..., B, M, Q)``; what stands at targets that are not matchable does not count."""
+        single = queries.boxes.device.type == "cpu" and queries.boxes.dtype == torch.float32
+        if single and (self.class_cost == "softmax" or self.gamma == 2) and use_fast_path() and has_numba():
+            return self._total_with_numba(queries)
         return self._sum(*self._parts(queries))
+
+    def _total_with_numba(self, queries: Queries) -> Tensor:
+        """The first call ever on a machine compiles for some seconds; the result is kept."""
+        from ..kernels.matching_cost_cpu import total_costs
+
+        is_focal = self.class_cost == "focal"
+        return total_costs(
+            queries.logits if is_focal else queries.logits.softmax(-1),
+            queries.boxes,
+            (queries.labels, queries.target_boxes, queries.matchable),
+            weights=(self.class_weight, self.l1_weight, self.giou_weight),
+            focal_alpha=self.alpha if is_focal else None,
+        )
 
     def _solve(self, total: Tensor, matchable: Tensor) -> Matching:
         usable = matchable.expand(total.shape[:-1])

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._core import check_positive
 from ..types import QuerySet, Targets
 from ._dense import read_targets
 
@@ -23,21 +24,31 @@ def read_query_sets(
     caller: str, outputs: Mapping[str, Any], targets: Targets | Sequence[Mapping[str, Tensor]], groups: int
 ) -> list[NamedSet]:
     """Sets of a model's outputs; the first one begins with the last decoder layer."""
-    for name in ("logits", "pred_boxes"):
-        if name not in outputs:
-            raise ValueError(f"{caller}: expected outputs with {name!r}, got {sorted(outputs)}")
     if not isinstance(targets, Targets):
         targets = Targets.from_list(targets, box_format="cxcywh", normalized=True)
     targets = read_targets(targets)
-    layers = {"": outputs}
-    layers |= {f"_aux_{index}": layer for index, layer in enumerate(outputs.get("auxiliary_outputs") or ())}
-    if outputs.get("encoder_outputs") is not None:
-        layers["_encoder"] = outputs["encoder_outputs"]
+    layers = _layers(caller, outputs)
     sets = [_named(caller, stack, targets) for stack in _stacks(layers, groups)]
     for name, queries in (outputs.get("query_sets") or {}).items():
         suffixes = tuple(f"_{name}_{layer}" for layer in range(len(queries.logits)))
+        if layers.keys() & set(suffixes):  # one term would take the place of the other
+            raise ValueError(f"{caller}: expected query_sets of names that no layers have, got {name!r}")
         sets.append(_named(caller, (queries, suffixes), targets))
     return sets
+
+
+def _layers(caller: str, outputs: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """By the suffixes of their terms; the last layer first."""
+    layers, names = {"": outputs}, {"": "outputs"}
+    for index, layer in enumerate(outputs.get("auxiliary_outputs") or ()):
+        layers[f"_aux_{index}"], names[f"_aux_{index}"] = layer, f"auxiliary_outputs[{index}]"
+    if outputs.get("encoder_outputs") is not None:
+        layers["_encoder"], names["_encoder"] = outputs["encoder_outputs"], "encoder_outputs"
+    for suffix, layer in layers.items():
+        for name in ("logits", "pred_boxes"):
+            if name not in layer:
+                raise ValueError(f"{caller}: expected {names[suffix]} with {name!r}, got {sorted(layer)}")
+    return layers
 
 
 def _stacks(layers: Mapping[str, Mapping[str, Any]], groups: int) -> list[tuple[QuerySet, tuple[str, ...]]]:
@@ -45,7 +56,7 @@ def _stacks(layers: Mapping[str, Mapping[str, Any]], groups: int) -> list[tuple[
     by_shape: dict[Any, list[str]] = {}
     for suffix, layer in layers.items():
         masks = layer.get("pred_masks")
-        shape = (layer["logits"].shape, None if masks is None else masks.shape)
+        shape = (layer["logits"].shape, layer["pred_boxes"].shape, None if masks is None else masks.shape)
         by_shape.setdefault(shape, []).append(suffix)
     stacks = []
     for suffixes in by_shape.values():
@@ -101,15 +112,31 @@ def _repeat(targets: Targets, times: int) -> Targets:
 
 
 def _check(caller: str, queries: QuerySet, targets: Targets) -> None:
-    logits, boxes = queries.logits, queries.boxes
+    logits, boxes, masks = queries.logits, queries.boxes, queries.masks
     if logits.ndim != 4 or boxes.shape != (*logits.shape[:3], 4):
         got = f"{tuple(logits.shape[1:])} and {tuple(boxes.shape[1:])}"
         raise ValueError(f"{caller}: expected logits (B, Q, C) and pred_boxes (B, Q, 4), got {got}")
+    if masks is not None and (masks.ndim != 5 or masks.shape[:3] != logits.shape[:3]):
+        wanted = f"({logits.shape[1]}, {logits.shape[2]}, h, w)"
+        raise ValueError(f"{caller}: expected pred_masks (B, Q, h, w), here {wanted}, got {tuple(masks.shape[1:])}")
     if len(targets.labels) != logits.shape[1]:
         raise ValueError(f"{caller}: expected targets of {logits.shape[1]} images, got {len(targets.labels)}")
-    if logits.shape[2] % queries.groups:
-        raise ValueError(f"{caller}: expected queries in {queries.groups} equal groups, got {logits.shape[2]} queries")
-    if queries.groups > 1 and (queries.target_of_query is not None or queries.counted is not None):
-        raise ValueError(f"{caller}: expected groups=1 in a query set with target_of_query or counted")
-    if queries.masks is not None and targets.masks is None:
+    if masks is not None and targets.masks is None:
         raise ValueError(f"{caller}: expected targets with masks, since the outputs have pred_masks")
+    _check_groups(caller, queries)
+
+
+def _check_groups(caller: str, queries: QuerySet) -> None:
+    check_positive(caller, "repeats", queries.repeats)
+    check_positive(caller, "groups", queries.groups)
+    images, count = queries.logits.shape[1:3]
+    if count % queries.groups:
+        raise ValueError(f"{caller}: expected queries in {queries.groups} equal groups, got {count} queries")
+    if queries.groups > 1 and queries.target_of_query is not None:
+        raise ValueError(f"{caller}: expected groups=1 in a query set with target_of_query, got {queries.groups}")
+    if queries.counted is not None and queries.target_of_query is None:  # or a padded slot would take a target away
+        raise ValueError(f"{caller}: expected target_of_query in a query set with counted, got None")
+    for name, values in (("target_of_query", queries.target_of_query), ("counted", queries.counted)):
+        if values is not None and values.shape != (images, count):
+            got = tuple(values.shape)
+            raise ValueError(f"{caller}: expected {name} of shape {(images, count)}, got {got}")

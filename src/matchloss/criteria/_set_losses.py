@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from .._core import to_compute
 from ..geometry import covered_by_regions, cxcywh_boxes, cxcywh_to_xyxy
 from ..losses import CrossEntropyLoss, giou_loss, l1_loss
 from ..types import Assignment, Matching
@@ -32,7 +33,8 @@ def set_assignment(named: NamedSet, matching: Matching, rows: Rows, scores: Scor
     soft = positive.to(rows.iou.dtype) if scores == "hard" else _iou_of_queries(rows, index)
     regions = cxcywh_to_xyxy(cxcywh_boxes("SetCriterion", named.targets))
     crowds = named.targets.valid & named.targets.ignore
-    ignore = ~positive & covered_by_regions(cxcywh_to_xyxy(named.queries.boxes), regions, crowds, least=coverage)
+    boxes = cxcywh_to_xyxy(to_compute(named.queries.boxes))
+    ignore = ~positive & covered_by_regions(boxes, regions, crowds, least=coverage)
     if named.queries.counted is not None:
         ignore = ignore | ~named.queries.counted
     return Assignment(index, labels, soft, ignore)
@@ -56,7 +58,7 @@ def class_sums(module: nn.Module, named: NamedSet, assignment: Assignment) -> tu
     index, shape = assignment.target_index, assignment.target_index.shape
     flat = Assignment(*(part.flatten(0, 1) for part in assignment))
     rows = class_rows(module, named.queries.logits.flatten(0, 1), flat, flat.scores).reshape(shape)
-    weights = take(named.targets.weights.unsqueeze(0), index.clamp(min=0))
+    weights = take(named.targets.weights.unsqueeze(0), index.clamp(min=0)).to(rows.dtype)
     sums = torch.where(index >= 0, rows * weights, rows).sum((1, 2))
     return sums, _class_weights(module, assignment).sum((1, 2))
 

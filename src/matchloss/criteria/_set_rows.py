@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._core import to_compute
 from ..assigners import HungarianAssigner
 from ..geometry import box_iou, cxcywh_boxes, cxcywh_to_xyxy
 from ..types import Matching, Targets
@@ -27,7 +28,7 @@ class Rows(NamedTuple):
     real: Tensor
     """``(L, B, R)`` bool."""
     boxes: Tensor
-    """``(L, B, R, 4)`` cxcywh as the model gives them, with a gradient."""
+    """``(L, B, R, 4)`` cxcywh of the model, with a gradient; widened, or corners would be rounded to half precision."""
     target_boxes: Tensor
     """``(L, B, R, 4)`` cxcywh."""
     weights: Tensor
@@ -60,9 +61,9 @@ def take_rows(named: NamedSet, matching: Matching) -> Rows:
         counted = named.queries.counted.expand(query.shape[0], -1, -1)
         real = real & counted.gather(2, query.clamp(min=0))
     query, target = torch.where(real, query, 0), torch.where(real, target, 0)
-    boxes = take(named.queries.boxes, query)
-    target_boxes = take(cxcywh_boxes("SetCriterion", named.targets).unsqueeze(0), target)
-    weights = torch.where(real, take(named.targets.weights.unsqueeze(0), target), 0.0)
+    boxes = to_compute(take(named.queries.boxes, query))
+    target_boxes = take(cxcywh_boxes("SetCriterion", named.targets).unsqueeze(0), target).to(boxes.dtype)
+    weights = torch.where(real, take(named.targets.weights.unsqueeze(0), target), 0.0).to(boxes.dtype)
     with torch.no_grad():
         iou = torch.where(real, box_iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes)), 0.0)
     return Rows(query, target, real, boxes, target_boxes, weights, iou)

@@ -46,7 +46,8 @@ class SetCriterion(nn.Module):
 
     Args:
         num_classes: without no object.
-        assigner: HungarianAssigner, or any callable of (logits, boxes, targets) that gives a Matching.
+        assigner: HungarianAssigner, or any callable of (logits, boxes, targets) that gives a Matching. None for DETR's
+            with softmax, Deformable DETR's otherwise.
         class_loss: module; cross entropy and softmax focal have a channel for no object; focal, varifocal, quality
             focal, IoU-aware BCE, MAL have not. None for cross entropy with `no_object_weight`.
         no_object_weight: class weight of no object in the default class loss; DETR's eos_coef.
@@ -104,10 +105,16 @@ class SetCriterion(nn.Module):
         check_positive(CALLER, "num_classes", num_classes)
         check_positive(CALLER, "groups", groups)
         check_option(CALLER, "scores", scores, ("hard", "iou"))
+        if mask_points is not None:
+            check_positive(CALLER, "mask_points", mask_points)
         if class_loss is None:
             class_loss = CrossEntropyLoss(class_weights=[1.0] * num_classes + [no_object_weight])
+        exclusive = isinstance(class_loss, EXCLUSIVE_LOSSES)
+        if assigner is None:
+            assigner = HungarianAssigner.detr() if exclusive else HungarianAssigner.deformable_detr()
+        _check_class_loss(class_loss, assigner, scores)
         self.num_classes, self.groups, self.ignore_coverage = num_classes, groups, ignore_coverage
-        self.assigner = assigner or HungarianAssigner.detr()
+        self.assigner = assigner
         self.class_loss = elementwise(class_loss)
         self.scores: Scores = scores
         self.mask_points = mask_points
@@ -174,7 +181,9 @@ class SetCriterion(nn.Module):
         """Which query of the last layer is trained on which target, ``(B, M)`` and ``(B, Q)``."""
         if self.groups > 1:
             raise ValueError(f"{CALLER}: expected groups=1 to match one set of queries, got {self.groups}")
-        last = {name: outputs[name] for name in ("logits", "pred_boxes") if name in outputs}
+        with_masks = isinstance(self.assigner, HungarianAssigner) and self.assigner.uses_masks
+        names = ("logits", "pred_boxes", *(["pred_masks"] if with_masks else []))
+        last = {name: outputs[name] for name in names if name in outputs}
         (named,) = self._read(last, targets)
         matching = match_set(self.assigner, named)
         return Matching(matching.query_of_target[0], matching.target_of_query[0], matching.stats)
@@ -214,7 +223,24 @@ class SetCriterion(nn.Module):
         masks, targets = named.queries.masks, named.targets
         if masks is None or targets.masks is None:
             return {}
+        of_rows, weights = targets.masks, targets.weights
+        if named.queries.target_of_query is not None:  # a row a query, the same ones in all layers
+            of_rows, weights = take(of_rows.unsqueeze(0), rows.target[:1])[0], rows.weights[0]
         focal, dice = mask_sums(
-            take(masks, rows.query), targets.masks, rows.real, targets.weights, targets.pixels, points=self.mask_points
+            take(masks, rows.query), of_rows, rows.real, weights, targets.pixels, points=self.mask_points
         )
         return {"mask": focal, "dice": dice}
+
+    def extra_repr(self) -> str:
+        """What is trained; the class loss prints itself."""
+        options = ("num_classes", "assigner", "weights", "scores", "mask_points", "groups", "ignore_coverage")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in options)
+
+
+def _check_class_loss(class_loss: nn.Module, assigner: object, scores: Scores) -> None:
+    exclusive, name = isinstance(class_loss, EXCLUSIVE_LOSSES), type(class_loss).__name__
+    if exclusive and scores != "hard":
+        raise ValueError(f"{CALLER}: expected scores='hard' for exclusive classes, those of {name}, got {scores!r}")
+    # The cost would take the last class for no object.
+    if not exclusive and isinstance(assigner, HungarianAssigner) and assigner.class_cost == "softmax":
+        raise ValueError(f"{CALLER}: expected an assigner with class_cost='focal' beside {name}, got 'softmax'")

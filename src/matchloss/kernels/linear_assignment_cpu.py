@@ -2,11 +2,13 @@
 
 Each row first takes its cheapest column where that is free; the few others look for a path of rows that give way.
 Sums are made in float64, from differences to a cost of the same row: a row of 1e30 is then like any other, while in a
-potential of 1e30 whatever is added to it would get lost.
+potential of 1e30 whatever is added to it would get lost. Loops over columns have no branch, and find a least number by
+its bits as whole numbers, so that a compiler can do several at once.
 """
 
 import threading
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +17,16 @@ from torch import Tensor
 
 COSTS_A_THREAD = 2**18
 """Fewer are read before a thread has started."""
-STEP = 32
-"""Columns of which the least is found at once, without a branch."""
+
+
+class Reached(NamedTuple):
+    """The rows that a search has reached, in turn."""
+
+    row: Any
+    column: Any
+    """That it has; the last one has no row yet."""
+    ahead: Any
+    """How far the column is, with its price."""
 
 
 def assign_problems(cost: Tensor, rows: Tensor) -> Tensor:
@@ -27,11 +37,11 @@ def assign_problems(cost: Tensor, rows: Tensor) -> Tensor:
     found = torch.full(rows.shape, -1)
     costs, usable, result = cost.contiguous().numpy(), rows.contiguous().numpy(), found.numpy()
     bits = costs.view(np.int32 if costs.dtype == np.float32 else np.int64)
-    infinity = costs.dtype.type(np.inf).view(bits.dtype)
+    marks = costs.dtype.type(np.inf).view(bits.dtype), bits.dtype.type(np.iinfo(bits.dtype).max)
     work = costs.shape[2] * usable.sum(1).cumsum()
     threads = min(torch.get_num_threads(), 1 + int(work[-1]) // COSTS_A_THREAD) if len(work) else 1
     ends = [int(np.searchsorted(work, work[-1] * part / threads)) for part in range(1, threads)]
-    blocks = [(costs, bits, infinity, usable, result, *block) for block in pairwise((0, *ends, len(costs)))]
+    blocks = [(costs, bits, marks, usable, result, *block) for block in pairwise((0, *ends, len(costs)))]
     others = [threading.Thread(target=_assign_block, args=block) for block in blocks[1:]]
     for thread in others:
         thread.start()
@@ -42,19 +52,19 @@ def assign_problems(cost: Tensor, rows: Tensor) -> Tensor:
 
 
 @njit(nogil=True, cache=True)
-def _assign_block(costs, bits, infinity, usable, found, begin, end):  # type: ignore[no-untyped-def]
+def _assign_block(costs, bits, marks, usable, found, begin, end):  # type: ignore[no-untyped-def]
     targets, queries = costs.shape[1:]
     rows, taken = np.empty(targets, np.int64), np.empty(targets, np.int64)
     for p in range(begin, end):
-        count, broken = 0, False
+        count, broken = 0, 0
         for t in range(targets):
             if usable[p, t]:
-                lost = _count_broken(bits[p, t], infinity)
+                taken[count], lost = _cheapest(bits[p, t], marks)
                 if lost < queries:
                     rows[count] = t
                     count += 1
-                    broken |= lost > 0
-        if broken or count > queries:
+                    broken += lost
+        if broken > 0 or count > queries:
             _assign_apart(costs[p], rows[:count], found[p])
         else:
             _assign(costs[p], rows[:count], taken)
@@ -63,19 +73,28 @@ def _assign_block(costs, bits, infinity, usable, found, begin, end):  # type: ig
 
 
 @njit(nogil=True, cache=True)
-def _count_broken(bits, infinity):  # type: ignore[no-untyped-def]
-    """How many of a row are infinite or NaN: those with all bits of the exponent set."""
-    count = 0
+def _cheapest(bits, marks):  # type: ignore[no-untyped-def]
+    """The first of the least costs of a row, and how many are not finite.
+
+    Positive floats are ordered as their bits, negative ones the other way round. What is not finite has all bits of
+    the exponent set, as infinity has. Numbers are kept to as many bits as the costs have: twice as many go in a step.
+    """
+    whole, (infinity, positive) = bits.dtype.type, marks
+    least, lost = positive, whole(0)
     for j in range(len(bits)):
-        count += (bits[j] & infinity) == infinity
-    return count
+        least = whole(min(least, whole(bits[j] ^ positive if bits[j] < 0 else bits[j])))
+        lost = whole(lost + whole((bits[j] & infinity) == infinity))
+    least = whole(least ^ positive if least < 0 else least)
+    first = end = whole(len(bits))
+    for j in range(len(bits)):
+        first = whole(min(first, whole(j) if bits[j] == least else end))
+    return first, lost
 
 
 @njit(nogil=True, cache=True)
 def _assign_apart(cost, rows, found):  # type: ignore[no-untyped-def]
     """Copy what can be matched, the shorter side as rows; a sentinel in place of single pairs that are not finite."""
-    columns = np.empty(cost.shape[1], np.int64)
-    count, least, most = 0, np.inf, -np.inf
+    columns, count, least, most = np.empty(cost.shape[1], np.int64), 0, np.inf, -np.inf
     for j in range(cost.shape[1]):
         known = False
         for r in range(len(rows)):
@@ -85,17 +104,16 @@ def _assign_apart(cost, rows, found):  # type: ignore[no-untyped-def]
         if known:
             columns[count] = j
             count += 1
-    columns = columns[:count]
     # Dearer by this than any exchange of the other pairs could save: as many pairs as can be are finite.
     sentinel = most + len(rows) * (most - least) + 1
     turned = len(rows) > count
-    lines, places = (columns, rows) if turned else (rows, columns)
-    block = np.empty((len(lines), len(places)))
+    lines, places = (columns[:count], rows) if turned else (rows, columns[:count])
+    block, taken = np.empty((len(lines), len(places))), np.empty(len(lines), np.int64)
     for i in range(len(lines)):
         for j in range(len(places)):
             value = np.float64(cost[places[j], lines[i]] if turned else cost[lines[i], places[j]])
             block[i, j] = value if np.isfinite(value) else sentinel
-    taken = np.empty(len(lines), np.int64)
+        taken[i] = np.argmin(block[i])
     _assign(block, np.arange(len(lines)), taken)
     for i in range(len(lines)):
         t, q = (places[taken[i]], lines[i]) if turned else (lines[i], places[taken[i]])
@@ -105,91 +123,93 @@ def _assign_apart(cost, rows, found):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _assign(cost, rows, taken):  # type: ignore[no-untyped-def]
-    """Write the column that each row takes, of finite costs with as many columns as rows at least."""
-    columns = cost.shape[1]
-    holder = np.full(columns, -1)
-    waiting, count = np.empty(len(rows), np.int64), 0
+    """From the cheapest column of each row to one of its own, of finite costs with as many columns as rows at least."""
+    columns, count = cost.shape[1], 0
+    order, holder = np.arange(columns), np.empty(columns, np.int64)
+    waiting = np.empty(len(rows), np.int64)
     for r in range(len(rows)):
-        j = _cheapest(cost[rows[r]])
-        taken[r] = j
-        if holder[j] < 0:
-            holder[j] = r
+        j = taken[r]
+        if order[j] < columns:
+            _hold(order, holder, j, r)
         else:
             waiting[count] = r
             count += 1
     if count == 0:
         return
-    price, away, before = np.zeros(columns), np.empty(columns), np.empty(columns, np.int64)
-    done, base = np.empty(len(rows), np.int64), np.empty(len(rows))
+    price, ways = np.zeros(columns), (np.empty(columns), np.empty(columns))
+    places = len(rows) + 1
+    path = Reached(np.empty(places, np.int64), np.empty(places, np.int64), np.empty(places))
     for n in range(count):
-        away[:] = np.inf
-        _make_room(cost, rows, waiting[n], taken, holder, price, away, before, done, base)
+        _make_room(cost, rows, waiting[n], taken, (order, holder), price, ways, path)
 
 
 @njit(nogil=True, cache=True)
-def _make_room(cost, rows, start, taken, holder, price, away, before, done, base):  # type: ignore[no-untyped-def]
-    """Find the shortest path from a row to a free column, and let every row on it move on by one.
+def _hold(order, holder, column, row):  # type: ignore[no-untyped-def]
+    """``order`` is a column's number, with theirs added once it is held: of equals a free one then comes first."""
+    holder[column] = row
+    if order[column] < len(order):
+        order[column] += len(order)
 
-    ``away`` is how far each column is, and ``before`` from which row. A column that is done gets a price of minus
-    infinity until the end, so that nothing reaches it again; ``base`` keeps the price it had, plus how far it was.
+
+@njit(nogil=True, cache=True)
+def _make_room(cost, rows, start, taken, held, price, ways, path):  # type: ignore[no-untyped-def]
+    """Find the shortest way from a row to a free column, and let every row on it move on by one.
+
+    Until the end a column that is reached has a price of minus infinity: no way leads there again.
     """
-    row, column, ahead, count = start, taken[start], 0.0, 0
+    order, holder = held
+    away, nearer = ways
+    away[:] = np.inf
+    path.row[0], path.column[0], path.ahead[0], last = start, taken[start], 0.0, 0
     while True:
-        costs = cost[rows[row]]
-        least = _reach(costs, np.float64(costs[column]), ahead, row, price, away, before)
-        column = _first(away, least, holder)
-        row = holder[column]
-        if row < 0:
+        costs = cost[rows[path.row[last]]]
+        _reach(costs, np.float64(costs[path.column[last]]), path.ahead[last], price, away, nearer)
+        away, nearer = nearer, away
+        last += 1
+        sink = _nearest(away.view(np.int64), order)
+        distance, path.column[last] = away[sink], sink
+        if order[sink] < len(order):
             break
-        ahead = least + price[column]
-        done[count], base[count] = column, ahead
-        count += 1
-        away[column], price[column] = np.inf, -np.inf
-    for n in range(count):
-        price[done[n]] = base[n] - least
-    while row != start:
-        row = before[column]
-        holder[column] = row
-        column, taken[row] = taken[row], column
+        path.row[last], path.ahead[last] = holder[sink], distance + price[sink]
+        away[sink], price[sink] = np.inf, -np.inf
+    for n in range(1, last):
+        price[path.column[n]] = path.ahead[n] - distance
+    while last > 0:
+        sink = path.column[last]
+        last = _reached_from(cost, rows, path, last)
+        _hold(order, holder, sink, path.row[last])
+        taken[path.row[last]] = sink
 
 
-@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
-def _reach(costs, own, ahead, row, price, away, before):  # type: ignore[no-untyped-def]
-    """Shorten the ways that are shorter over this row, and return the shortest of all that are not done."""
-    least = np.inf
+@njit(nogil=True, cache=True)
+def _reach(costs, own, ahead, price, away, nearer):  # type: ignore[no-untyped-def]
+    """Write the ways of before, shortened where one over this row is shorter; none is less than 0 but for rounding."""
     for j in range(len(costs)):
         way = (costs[j] - own) + (ahead - price[j])
-        shorter = way < away[j]
-        before[j] = row if shorter else before[j]
-        way = way if shorter else away[j]
-        away[j] = way
-        least = way if way < least else least
-    return least
+        way = way if way > 0.0 else 0.0
+        nearer[j] = way if way < away[j] else away[j]
 
 
 @njit(nogil=True, cache=True)
-def _first(away, least, holder):  # type: ignore[no-untyped-def]
-    """Of equally near columns a free one, of several the lowest."""
-    found = -1
-    for j in range(len(away)):
-        if away[j] == least:
-            if holder[j] < 0:
-                return j
-            if found < 0:
-                found = j
-    return found
+def _nearest(bits, order):  # type: ignore[no-untyped-def]
+    """The column with the shortest way, of equals the first in their order."""
+    least, columns = bits[0], len(bits)
+    for j in range(columns):
+        least = min(least, bits[j])
+    first = 2 * columns
+    for j in range(columns):
+        first = min(first, order[j] if bits[j] == least else 2 * columns)
+    return first % columns
 
 
-@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
-def _cheapest(costs):  # type: ignore[no-untyped-def]
-    """The first of the least: what each step of columns has is compared without a branch."""
-    low, begin = costs[0], 0
-    for start in range(0, len(costs), STEP):
-        least = costs[start]
-        for j in range(start, min(start + STEP, len(costs))):
-            least = costs[j] if costs[j] < least else least
-        if least < low:
-            low, begin = least, start
-    while costs[begin] != low:
-        begin += 1
-    return begin
+@njit(nogil=True, cache=True)
+def _reached_from(cost, rows, path, last):  # type: ignore[no-untyped-def]
+    """Which of the rows before has the shortest way to a column: to keep that for all columns would cost more."""
+    origin, shortest = 0, np.inf
+    for n in range(last):
+        row = rows[path.row[n]]
+        own, other = np.float64(cost[row, path.column[n]]), np.float64(cost[row, path.column[last]])
+        way = (other - own) + path.ahead[n]  # less the column's price, which is the same from all
+        if way < shortest:
+            origin, shortest = n, way
+    return origin
