@@ -46,7 +46,7 @@ def _draw(
     chosen = int(IMPORTANCE * count)
     shape = len(logits), OVERSAMPLE * count + count - chosen
     drawn = random_points(shape, area=area, generator=generator, device=logits.device)
-    candidates, others = drawn.split([OVERSAMPLE * count, count - chosen], dim=1)
+    candidates, others = torch.split(drawn, [OVERSAMPLE * count, count - chosen], dim=1)
     values, _ = _read(logits, own, reach, targets.image, candidates)
     return torch.cat([uncertain_points(candidates, values, chosen), others], dim=1)
 

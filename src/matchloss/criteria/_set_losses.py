@@ -87,15 +87,11 @@ def set_stats(module: nn.Module, named: NamedSet, assignment: Assignment, rows: 
     """What a log wants to know of the first layer of a set."""
     logits, labels = named.queries.logits[0], assignment.labels[0]
     objects = (named.targets.valid & ~named.targets.ignore).sum(1)
-    if isinstance(module, EXCLUSIVE_LOSSES):
-        found = logits.argmax(-1) != logits.shape[-1] - 1
-    else:
-        found = logits.amax(-1) > 0  # a probability above one half
     matched = labels >= 0
     pairs = matched.sum()
     wrong = (matched & (logits.argmax(-1) != labels)).sum()
     return {
-        "cardinality_error": (found.sum(1) - objects).abs().float().mean(),
+        "cardinality_error": cardinality_error(logits, objects, exclusive=isinstance(module, EXCLUSIVE_LOSSES)),
         "class_error": 100 * wrong / pairs.clamp(min=1),
         "targets": objects.sum(),
         "surplus": (objects - logits.shape[1]).clamp(min=0).sum(),
@@ -103,3 +99,13 @@ def set_stats(module: nn.Module, named: NamedSet, assignment: Assignment, rows: 
         "ignored": assignment.ignore[0].sum(),
         "mean_iou": rows.iou[0].sum() / rows.real[0].sum().clamp(min=1),
     }
+
+
+@torch.no_grad()
+def cardinality_error(logits: Tensor, objects: Tensor, *, exclusive: bool) -> Tensor:
+    """By how many the queries ``(B, Q, C)`` that say "object" miss the number of objects ``(B,)``; the images' mean.
+
+    Exclusive classes say it by any class but the last, others by a probability above one half.
+    """
+    found = logits.argmax(-1) != logits.shape[-1] - 1 if exclusive else logits.amax(-1) > 0
+    return (found.sum(1) - objects).abs().float().mean()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..types import QuerySet, Targets
 from ._config_criteria import rt_detr_criterion, sigmoid_criterion, softmax_criterion
+from ._set_losses import cardinality_error
 from .set_prediction import SetCriterion
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -182,9 +183,10 @@ def _detr_terms(criterion: SetCriterion, outputs: dict[str, Any], targets: Targe
     weights = {kind: getattr(config, f"{name}_loss_coefficient", 1.0) for kind, name in NAMES.items()}
     total = torch.stack([weights[name.partition("_")[0]] * term for name, term in loss.terms.items()]).sum()
     terms = {_rename(name, "ce").replace("aux_", ""): term for name, term in loss.terms.items()}
-    others = outputs["auxiliary_outputs"]
+    others, objects = outputs["auxiliary_outputs"], (targets.valid & ~targets.ignore).sum(1)
     for suffix, layer in [("", outputs), *((f"_{index}", layer) for index, layer in enumerate(others or ()))]:
-        terms[f"cardinality_error{suffix}"] = _cardinality_error(layer["logits"], targets, criterion.num_classes)
+        exclusive = layer["logits"].shape[-1] > criterion.num_classes
+        terms[f"cardinality_error{suffix}"] = cardinality_error(layer["logits"], objects, exclusive=exclusive)
     return total, terms, others
 
 
@@ -192,17 +194,6 @@ def _rename(name: str, classes: str) -> str:
     """``class_aux_0`` as ``loss_ce_aux_0``."""
     kind, *suffix = name.split("_")
     return "_".join(["loss", classes if kind == "class" else NAMES[kind], *suffix])
-
-
-@torch.no_grad()
-def _cardinality_error(logits: Tensor, targets: Targets, num_classes: int) -> Tensor:
-    """By how many the queries that say "object" miss the number of objects, on average over the images."""
-    if logits.shape[-1] > num_classes:
-        found = logits.argmax(-1) < num_classes
-    else:
-        found = logits.amax(-1).sigmoid() > 0.5
-    objects = targets.valid & ~targets.ignore
-    return (found.sum(-1) - objects.sum(-1)).abs().float().mean()
 
 
 def _lacks_denoising(labels: Labels, config: Any) -> bool:
