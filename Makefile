@@ -5,16 +5,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_STEPS ?= 300
+YOLOS_STEPS = $$((4 * $(DEMO_STEPS)))  # of half the images: a matching that changes from step to step teaches slowly
 NUMBA_TESTS := losses segmentation_criterion task_aligned task_aligned_criterion max_iou nms decode
 
-.PHONY: demo test check bench docs study-segmentation study-detection no-numba mutants wheel clean
+.PHONY: demo test check bench docs study-segmentation study-detection learn-by-heart no-numba mutants wheel clean
 
-demo: $(READY)  ## train a segmentation and a detector on the samples, and write a page of each
-	@rm -rf runs/demo runs/demo-detect
+demo: $(READY)  ## train a segmentation, a dense detector and YOLOS on the samples, and write a page of each
+	@rm -rf runs/demo runs/demo-detect runs/demo-yolos
 	$(BIN)/matchloss train segment --data samples/nuclei --out runs/demo --steps $(DEMO_STEPS) --accelerator cpu
 	$(BIN)/matchloss train detect --data samples/bccd --out runs/demo-detect --steps $(DEMO_STEPS) --accelerator cpu
 	$(BIN)/matchloss explain runs/demo-detect BloodImage_00017 --out runs/demo-detect/explain.png
-	@echo "Open runs/demo/index.html and runs/demo-detect/index.html in a browser."
+	$(BIN)/matchloss train detect --model yolos --data samples/bccd --out runs/demo-yolos \
+		--steps $(YOLOS_STEPS) --accelerator cpu
+	$(BIN)/matchloss explain runs/demo-yolos BloodImage_00017 --out runs/demo-yolos/explain.png
+	@echo "Open runs/demo/index.html, runs/demo-detect/index.html and runs/demo-yolos/index.html in a browser."
 
 test: $(READY)  ## every law, story, parity and doctest
 	$(BIN)/python -m pytest -q -n auto
@@ -43,6 +47,9 @@ study-segmentation: $(READY)  ## losses compared over seeds, about half an hour;
 
 study-detection: $(READY)  ## our criterion and Ultralytics' on one detector; needs ultralytics in the environment
 	$(BIN)/python benchmarks/study_detection.py
+
+learn-by-heart: $(READY)  ## eight images by each model that predicts a set, some twenty minutes
+	$(BIN)/python benchmarks/learn_by_heart.py
 
 docs: $(READY)  ## the pages, into site/
 	$(BIN)/python docs/build.py

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench_assign import task_aligned_variants
+from bench_matching import set_prediction
 from bench_measure import Loss
 from bench_peers import peer
 from matchloss.criteria import SegmentationCriterion
@@ -82,6 +83,8 @@ def cases(device: str, *, quick: bool) -> Iterator[Case]:
     yield ciou(boxes, targets)
     for count in (3,) if quick else (10, 50, 150):
         yield task_aligned(count, device, generator, quick=quick)
+    for title, leaf, variants, aims in set_prediction(device, generator, quick=quick):
+        yield Case(title, leaf, variants, [Aim("matchloss", *aim) for aim in aims])
 
 
 def task_aligned(count: int, device: str, generator: torch.Generator, *, quick: bool) -> Case:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from command_line import assert_one_line, call_cli, run_cli
-from matchloss.recipes.detect import Settings
+from matchloss.recipes.detect_settings import SETTINGS, Settings
 from toy_training import blob_folder, rectangle_folder
 
 TINY = ["--steps", "2", "--batch-size", "2", "--size", "96x64", "--validate-every", "2", "--save-every", "2"]
@@ -40,6 +40,21 @@ def test_train_writes_a_whole_run(trained: Path) -> None:
     settings = json.loads((trained / "settings.json").read_text())
     assert (settings["task"], settings["steps"], settings["box_loss"]) == ("detect", 2, "giou")
     assert settings["lr"] == Settings(data="").lr
+
+
+def test_models_that_predict_a_set_have_their_own_defaults(run, shapes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = run("train", "detect", "--data", shapes, "--out", out, "--model", "rtdetr", *TINY)
+    assert result.code == 0, result.err
+    assert "constant boxes" in result.out
+    settings, own = json.loads((out / "settings.json").read_text()), SETTINGS["rtdetr"](data="")
+    assert (settings["steps"], settings["lr"], settings["model"]) == (2, own.lr, "rtdetr")
+    result = run("explain", out, "val1")
+    assert result.code == 0, result.err
+    assert "L1 cost" in result.out
+    assert (out / "explain" / "val1.png").is_file()
+    assert run("train", "detect", "--out", out, "--resume", "--model", "rtdetr").code == 0
+    assert_one_line(run("train", "detect", "--out", out, "--resume", "--model", "yolos"), "model was 'rtdetr'")
 
 
 def test_resume_keeps_the_settings(run, trained: Path) -> None:
@@ -138,6 +153,8 @@ def test_folder_of_another_kind_is_one_line(run, tmp_path: Path) -> None:
         (["--head", "anchors"], ["--head anchors", "max-iou", "got tal"]),
         (["--head", "anchors", "--preset", "tood"], ["--preset tood", "--head points"]),
         (["--preset", "yolov8", "--box-loss", "l1"], ["--preset yolov8", "--box-loss"]),
+        (["--model", "yolos", "--nms", "diou"], ["--model yolos", "predicts a set", "leave out --nms"]),
+        (["--model", "rtdetr", "--assigner", "tal", "--head", "points"], ["leave out --head, --assigner"]),
     ],
 )
 def test_bad_options_are_one_line(run, shapes: Path, tmp_path: Path, arguments: list[str], words: list[str]) -> None:

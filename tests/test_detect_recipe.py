@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from matchloss.criteria import RetinaNetCriterion, TaskAlignedCriterion
 from matchloss.geometry import grid_anchors
+from matchloss.recipes.augment_boxes import letterbox
 from matchloss.recipes.box_metrics import Detected
-from matchloss.recipes.detect import Batch, DetectionTask, Settings, canvas, composition, open_splits
+from matchloss.recipes.detect import Batch, DetectionTask, composition, open_splits
 from matchloss.recipes.detect_criteria import (
     ASSIGNERS,
     BOX_LOSSES,
@@ -22,9 +23,10 @@ from matchloss.recipes.detect_criteria import (
     make_criterion,
     make_decoder,
 )
-from matchloss.recipes.detect_inference import MOST, pack, predict_boxes, unpack
+from matchloss.recipes.detect_inference import MOST, Seen, found_boxes, look_at, pack, unpack
 from matchloss.recipes.detect_models import STRIDES, build_detector
 from matchloss.recipes.detect_pictures import draw_boxes
+from matchloss.recipes.detect_settings import Settings, canvas
 from matchloss.recipes.errors import RunError
 from matchloss.recipes.pictures import class_color
 from matchloss.types import Detections, Targets
@@ -154,7 +156,7 @@ def test_boxes_come_back_to_the_pixels_of_the_image() -> None:
         return Detections(boxes, torch.tensor([[0.9, 0.5, 0.0]]), torch.tensor([[1, 0, -1]]), valid)
 
     image = torch.randint(0, 256, (3, 100, 50), dtype=torch.uint8)
-    found = predict_boxes(Fixed(), decode, image, long_side=80)
+    found = found_boxes(look_at(Fixed(), image, long_side=80), decode)
     assert found.boxes.tolist() == [[10.0, 20.0, 30.0, 90.0], [25.0, 50.0, 50.0, 100.0]]
     assert found.scores.tolist() == pytest.approx([0.9, 0.5])
     assert found.labels.tolist() == [1, 0]
@@ -202,17 +204,23 @@ def test_validation_shares_the_images(task: DetectionTask, monkeypatch: pytest.M
 
         def all_gather(self, packed: Tensor) -> Tensor:
             gathered.append(packed)
-            return torch.stack([gathered[0], packed])
+            first = next(other for other in gathered if other.shape == packed.shape)
+            return torch.stack([first, packed])
 
-    def truth(model: nn.Module, image: Tensor) -> Detected:
+    def look(model: nn.Module, image: Tensor) -> Seen:
         index = next(i for i in range(3) if torch.equal(task.validation[i].image, image))
         seen.append(index)
+        return Seen(index, letterbox(image, long_side=96))
+
+    def truth(index: int, size: tuple[int, int]) -> Detections:
         boxes, labels, _ = task.validation.truth(index)
-        return Detected(boxes, torch.ones(len(labels)), labels)
+        found = Detections(boxes, torch.ones(len(labels)), labels, torch.ones(len(labels), dtype=torch.bool))
+        return Detections(*(part[None] for part in found))
 
     gathered: list[Tensor] = []
     seen: list[int] = []
-    monkeypatch.setattr(task, "predict", truth)
+    monkeypatch.setattr(task, "look", look)
+    monkeypatch.setattr(task, "method", task.method._replace(decode=truth))
     task.validate(task.model, Rank(0))
     assert seen == [0, 2]
     scores = task.validate(task.model, Rank(1))

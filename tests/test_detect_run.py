@@ -12,9 +12,10 @@ from PIL import Image
 
 from matchloss.recipes import detect
 from matchloss.recipes.checkpoint import load_checkpoint
-from matchloss.recipes.detect import Settings, open_data
+from matchloss.recipes.detect import open_data
 from matchloss.recipes.detect_page import score_table, write_detect_page
 from matchloss.recipes.detect_results import evaluate, load_trained, predict_file, write_metrics
+from matchloss.recipes.detect_settings import Settings
 from matchloss.recipes.errors import RunError
 from matchloss.recipes.log import read_history
 from matchloss.recipes.settings import Machine
@@ -144,10 +145,11 @@ def test_evaluation_and_its_files(trained_run: Path) -> None:
     assert metrics["scores"]["classes"]["leaf"]["objects"] == 3
     assert (metrics["split"], metrics["images"], metrics["checkpoint"]) == ("val", 3, "best")
     table = score_table(evaluation)
-    assert [row[0] for row in table.rows] == ["brick", "leaf", "all"]
+    assert [row[0] for row in table.rows] == ["brick", "leaf", "all", "constant boxes"]
+    assert metrics["constant_boxes"]["ap50"] == pytest.approx(evaluation.constant.ap50)
     page = write_detect_page(trained_run, trained, evaluation).read_text()
     assert page.count('src="data:image/jpeg;base64,') == 3 * 2
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     assert page.index("val0: AP50 absent") > max(page.index("val1: AP50"), page.index("val2: AP50"))  # nothing to find
     assert not re.search(r'(src|href)="(?!data:|#)', page), "the page must load nothing"
     assert "<script" not in page

@@ -169,7 +169,7 @@ def test_checkpoint_of_another_model_is_one_sentence(unbroken: Path, tmp_path: P
 
 def test_checkpoint_holds_what_a_resume_needs(unbroken: Path) -> None:
     saved = torch.load(unbroken / "last.pt", weights_only=True)
-    assert saved.keys() == {"model", "optimizer", "precision", "state", "settings", "version"}
+    assert saved.keys() == {"model", "optimizer", "precision", "state", "memory", "settings", "version"}
     assert saved["settings"]["lr"] == 0.01
     assert saved["state"]["values"]["train"].keys() == {"loss", "cross_entropy", "size"}
     assert not list(unbroken.glob(".*"))

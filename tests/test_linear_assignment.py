@@ -139,25 +139,33 @@ def test_single_broken_pairs_take_no_digits_from_others() -> None:
         assert problem[np.arange(10), taken].sum() == pytest.approx(problem[best].sum(), abs=1e-12)
 
 
+def test_of_rows_that_want_the_same_few_columns_those_that_cost_most_are_left() -> None:
+    """Single pairs that are not finite, and no way around them."""
+    cost = problems("random", 60, 7, 9, 10)
+    bad = torch.zeros(7, 9, dtype=torch.bool)
+    bad[:5, 2:], bad[6, :3] = True, True
+    found = linear_assignment(torch.where(bad, torch.inf, cost), all_rows(cost))
+    for taken, problem in zip(found.numpy(), cost.double().numpy(), strict=True):
+        matched = np.flatnonzero(taken >= 0)
+        assert not bad.numpy()[matched, taken[matched]].any()
+        assert len(set(taken[matched])) == len(matched) == 4
+        rows, columns = linear_sum_assignment(np.where(bad, 1e4, problem))
+        pairs = ~bad.numpy()[rows, columns]
+        assert problem[matched, taken[matched]].sum() == pytest.approx(problem[rows, columns][pairs].sum(), abs=1e-9)
+
+
 @pytest.mark.parametrize("huge", [1e12, 1e30, 3e38, -1e30])
 def test_huge_rows_and_columns_leave_the_others_their_optimum(huge: float) -> None:
     """A target as far as that, with any query; queries as far as that, while there are others."""
-    cost = problems("boxes", 60, 10, 16, 3)
-    far = cost.clone()
-    far[:, [2, 7]] = huge  # they take what costs the others least
-    found = linear_assignment(far, all_rows(cost))
-    assert (found.sort(1).values.diff() > 0).all()
-    assert (found >= 0).all()
-    free = cost.clone()
-    free[:, [2, 7]] = 0.0
-    assert_optimal(found, free, all_rows(cost))
+    cost = problems("boxes", 150, 20, 24, 3)
+    rows = torch.arange(20) % 5 == 2
+    found = linear_assignment(torch.where(rows[:, None], huge, cost), all_rows(cost))  # they take what is left
+    assert_optimal(found, torch.where(rows[:, None], 0.0, cost), all_rows(cost))
     if huge > 0:
-        far = cost.clone()
-        far[:, :, ::3] = huge
-        near = torch.arange(16) % 3 != 0
-        found = linear_assignment(far, all_rows(cost))
+        few, near = cost[:, :14], torch.arange(24) % 3 != 0
+        found = linear_assignment(torch.where(near, few, huge), all_rows(few))
         assert near[found].all()
-        assert_optimal((torch.cumsum(near, 0) - 1)[found], cost[:, :, near], all_rows(cost))
+        assert_optimal((torch.cumsum(near, 0) - 1)[found], few[:, :, near], all_rows(few))
 
 
 def test_the_largest_floats_do_not_overflow() -> None:
@@ -167,6 +175,8 @@ def test_the_largest_floats_do_not_overflow() -> None:
         assert linear_assignment(cost, all_rows(cost)).tolist() == [[1, 0, 2]]
         cost[0, 0, 0] = torch.nan
         assert linear_assignment(cost, all_rows(cost)).tolist() == [[1, 0, 2]]
+        crowded = cost[:, [2, 2]] * torch.tensor([1.0, -1.0, 1.0], dtype=dtype)  # both want the second
+        assert sorted(linear_assignment(crowded, all_rows(crowded))[0].tolist()) in ([0, 1], [1, 2])
 
 
 @kernel_only

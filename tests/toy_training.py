@@ -38,6 +38,7 @@ class ToyTask:
 
     def __init__(self, settings: ToySettings, run: Path) -> None:
         self.settings = settings
+        self.memory: dict[str, Tensor] = {}
         dropout = nn.Dropout(settings.dropout)
         self.model = nn.Sequential(
             nn.Conv2d(1, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), dropout, nn.Flatten(), nn.Linear(288, 2)
@@ -63,7 +64,11 @@ class ToyTask:
 
     def validate(self, model: nn.Module, fabric: object) -> dict[str, float]:
         images, labels = self.collate([self.sample(index, np.random.default_rng(index)) for index in (4, 5, 6, 7)])
-        return {"accuracy": float((model(images).argmax(1) == labels).float().mean())}
+        probability = model(images).softmax(1).gather(1, labels[:, None]).mean()
+        before = self.memory.get("probability", probability)
+        self.memory = {"probability": probability.clone()}
+        accuracy = float((model(images).argmax(1) == labels).float().mean())
+        return {"accuracy": accuracy, "gain": float(probability - before)}
 
     def pictures(self, model: nn.Module, fabric: object) -> dict[str, Tensor]:
         return {"grey": torch.full((3, 8, 8), 128, dtype=torch.uint8)}
@@ -84,7 +89,8 @@ def run_toy(run: Path, settings: ToySettings = ToySettings(), machine: Machine =
 def history_without_times(run: Path) -> list[dict]:
     from matchloss.recipes.log import read_history
 
-    return [{name: value for name, value in record.items() if name != "seconds"} for record in read_history(run)]
+    times = ("seconds", "cpu_seconds")
+    return [{name: value for name, value in record.items() if name not in times} for record in read_history(run)]
 
 
 def assert_same_run(run: Path, other: Path) -> None:
@@ -105,7 +111,7 @@ def assert_same_run(run: Path, other: Path) -> None:
         for index in moments:
             assert all(torch.equal(moments[index][key], moments_two[index][key]) for key in moments[index])
         for state in (one["state"], two["state"]):
-            del state["seconds"]
+            del state["seconds"], state["cpu_seconds"]
         assert one["state"] == two["state"]
     assert history_without_times(run) == history_without_times(other)
 

@@ -10,13 +10,16 @@ from matchloss.cli import options
 from matchloss.cli.options import one_of, start_training, was_typed
 from matchloss.cli.scores import write_report
 from matchloss.recipes.data.boxes import FORMATS
-from matchloss.recipes.detect import KIND, Settings, stored_settings, train
+from matchloss.recipes.detect import KIND, MODEL, stored_settings, train
 from matchloss.recipes.detect_criteria import ASSIGNERS, BOX_LOSSES, CLASS_LOSSES, HEADS, NMS, PRESETS
+from matchloss.recipes.detect_settings import FOR_DENSE, SETTINGS, Settings
 from matchloss.recipes.errors import RunError
 from matchloss.recipes.runs import main_process
+from matchloss.recipes.set_models import family_of
 from matchloss.recipes.settings import Machine
 
 DEFAULTS = Settings(data="")
+MODELS = "resnet, yolos, detr or rtdetr (random weights), or the Hugging Face name or folder of a detector or backbone."
 
 
 def _choice(text: str, choices: Iterable[str]) -> typer.models.OptionInfo:
@@ -30,7 +33,7 @@ def train_detect(
     out: options.Out = None,
     resume: options.Resume = False,
     format: Annotated[str, _choice("How boxes are written", FORMATS)] = DEFAULTS.format,  # noqa: A002
-    model: Annotated[str, typer.Option(help="resnet, or a backbone's Hugging Face name or folder.")] = DEFAULTS.model,
+    model: Annotated[str, typer.Option(help=MODELS)] = DEFAULTS.model,
     head: Annotated[str, _choice("What predicts", HEADS)] = DEFAULTS.head,
     preset: Annotated[str, _choice("Criterion as published, for the next three", ("none", *PRESETS))] = DEFAULTS.preset,
     assigner: Annotated[str, _choice("Who learns which object", ASSIGNERS)] = DEFAULTS.assigner,
@@ -60,14 +63,31 @@ def train_detect(
 ) -> None:
     """Train an object detector, evaluate it on val and write the run's page.
 
-    Pascal VOC, COCO JSON and YOLO txt are told apart by themselves. A run that was stopped or killed goes on with
+    Pascal VOC, COCO JSON and YOLO txt are told apart by themselves. Models that predict a set (yolos, detr, rtdetr)
+    have steps and learning rates of their own, unless those are given. A run that was stopped or killed goes on with
     `--out RUN --resume`, and ends as if it had never stopped.
     """
-    typed = [name for name in ("assigner", "class_loss", "box_loss") if was_typed(context, name)]
-    if preset != "none" and typed:
-        given = ", ".join(f"--{name.replace('_', '-')}" for name in typed)
-        raise RunError(f"--preset {preset} is a criterion as published; leave out {given}, or the preset")
+    check_together(context, model, preset, out)
     machine = Machine(accelerator=accelerator, devices=devices, workers=workers, time_limit=time_limit)
-    run = start_training(context, KIND, Settings, stored_settings, train, machine)
+    run = start_training(context, KIND, SETTINGS.get(model, Settings), stored_settings, train, machine)
     if main_process():
         write_report(run)
+
+
+def check_together(context: typer.Context, model: str, preset: str, out: Path | None) -> None:
+    """Refuse options that another one leaves without effect."""
+    typed = [name for name in FOR_DENSE if was_typed(context, name)]
+    if not typed:
+        return
+    if family_of(model, (out or Path()) / MODEL):
+        raise RunError(
+            f"--model {model} predicts a set, one query an object, and is trained by its paper's criterion; leave out "
+            f"{_options(typed)}"
+        )
+    given = [name for name in typed if name in ("assigner", "class_loss", "box_loss")]
+    if preset != "none" and given:
+        raise RunError(f"--preset {preset} is a criterion as published; leave out {_options(given)}, or the preset")
+
+
+def _options(names: list[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)

@@ -155,7 +155,8 @@ def _hold(order, holder, column, row):  # type: ignore[no-untyped-def]
 def _make_room(cost, rows, start, taken, held, price, ways, path):  # type: ignore[no-untyped-def]
     """Find the shortest way from a row to a free column, and let every row on it move on by one.
 
-    Until the end a column that is reached has a price of minus infinity: no way leads there again.
+    There is one, and the search ends: all costs are finite, and columns are not fewer than rows. Until then a column
+    that is reached has a price of minus infinity: no way leads there again.
     """
     order, holder = held
     away, nearer = ways

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from matchloss.recipes.augment import bend_grey, jitter_color
 from matchloss.recipes.data import BoxSample
+from matchloss.recipes.pixel_scale import PixelScale
 
 # A box of which less is left than this share of its area is no longer told from background, nor from its neighbours.
 LEAST_VISIBLE = 0.2
@@ -80,6 +81,7 @@ def augment_boxes(
     flip: bool = True,
     turn: bool = False,
     color: float = 1.0,
+    pixels: PixelScale | None = None,
 ) -> Scene:
     """A random view of a sample, or of four in a mosaic, ready for the network.
 
@@ -99,6 +101,7 @@ def augment_boxes(
         flip: mirror left and right, half of the time.
         turn: all eight symmetries; right from a microscope or from above, wrong where there is an up.
         color: strength of the jitter of gamma, contrast, brightness and channels; 0 turns it off.
+        pixels: scale of the pixels; None for standardised ones. The jitter is the same on each.
     """
     chance, *center = rng.random(3)
     others, numbers = rng.random(3), rng.random((4, NUMBERS_A_TILE))
@@ -120,7 +123,7 @@ def augment_boxes(
         zoom = max(size) * math.exp(drawn[0] * math.log(scale[1] / scale[0])) * scale[0]
         quarter, mirror = (int(4 * drawn[3]) if turn else 0), bool(drawn[4] < 0.5) and (flip or turn)
         shape = (right - left, bottom - top) if quarter % 2 else (bottom - top, right - left)
-        tile = _place(samples[chosen], shape, zoom, drawn[1:3], jitter, grey=grey)
+        tile = _place(samples[chosen], shape, zoom, drawn[1:3], jitter, grey=grey, pixels=pixels)
         tile = _turn(tile, quarter, mirror=mirror)
         canvas[:, top:bottom, left:right] = tile.image
         tiles.append(tile._replace(boxes=tile.boxes + torch.tensor([left, top, left, top])))
@@ -128,7 +131,7 @@ def augment_boxes(
     return Scene(canvas, *parts)
 
 
-def letterbox(image: Tensor, *, long_side: int, multiple: int = 32) -> Letterboxed:
+def letterbox(image: Tensor, *, long_side: int, multiple: int = 32, pixels: PixelScale | None = None) -> Letterboxed:
     """Scale an image uint8 (3, h, w) to a long side, and fill it up to multiples of the network's stride.
 
     Images of different shape make a batch when they are padded further, with zeros, at the right and bottom.
@@ -138,7 +141,8 @@ def letterbox(image: Tensor, *, long_side: int, multiple: int = 32) -> Letterbox
     rows, columns = max(1, round(height * zoom)), max(1, round(width * zoom))
     mean, deviation = measure(image)
     canvas = torch.zeros(3, -(-rows // multiple) * multiple, -(-columns // multiple) * multiple)
-    canvas[:, :rows, :columns] = (_resize(image, rows, columns).float() - mean) / deviation
+    small = (_resize(image, rows, columns).float() - mean) / deviation
+    canvas[:, :rows, :columns] = small if pixels is None else pixels.convert(small, mean, deviation)
     scale = torch.tensor([columns / width, rows / height]).repeat(2)
     return Letterboxed(canvas, scale, (height, width))
 
@@ -161,6 +165,7 @@ def _place(
     jitter: npt.NDArray[np.float64],
     *,
     grey: bool,
+    pixels: PixelScale | None,
 ) -> Scene:
     """One image at a random place in a frame: cut where it is larger, surrounded by zeros where it is smaller."""
     zoom /= max(sample.image.shape[1:])
@@ -170,17 +175,20 @@ def _place(
     hidden = (sides.prod(1) < LEAST_VISIBLE * whole.prod(1)) | (sides.amin(1) < LEAST_SIDE)
     keep = (sides > ROUNDING).all(1)
     canvas = torch.zeros(3, *shape)
-    canvas[:, y.target, x.target] = _draw(sample.image, x, y, jitter, grey=grey)
+    canvas[:, y.target, x.target] = _draw(sample.image, x, y, jitter, grey=grey, pixels=pixels)
     return Scene(canvas, visible[keep], sample.labels[keep], (sample.ignore | hidden)[keep])
 
 
-def _draw(image: Tensor, x: _Span, y: _Span, jitter: npt.NDArray[np.float64], *, grey: bool) -> Tensor:
-    """Cut, scale, standardise and jitter the pixels."""
+def _draw(
+    image: Tensor, x: _Span, y: _Span, jitter: npt.NDArray[np.float64], *, grey: bool, pixels: PixelScale | None
+) -> Tensor:
+    """Cut, scale, standardise and jitter the pixels, and bring them to their scale."""
     small = _resize(image[:, y.source, x.source], y.target_length, x.target_length)
     # Gamma and standardisation depend on the grey level alone, and there are only 256 of those.
     mean, deviation = measure(image)
     levels = (bend_grey(torch.arange(256.0), image, jitter[0]) - mean) / deviation
-    return jitter_color(levels[small.int()], jitter[1:], grey=grey)
+    drawn = jitter_color(levels[small.int()], jitter[1:], grey=grey)
+    return drawn if pixels is None else pixels.convert(drawn, mean, deviation)
 
 
 def _carry(boxes: Tensor, x: _Span, y: _Span) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,6 @@
 """Object detection: train a detector on a folder of images with boxes."""
 
-import re
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -10,50 +8,35 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from matchloss.criteria import SetCriterion
 from matchloss.recipes.augment_boxes import augment_boxes
 from matchloss.recipes.box_metrics import Detected, average_precision
 from matchloss.recipes.checkpoint import LAST, write_json
+from matchloss.recipes.constant_boxes import note_common_boxes
 from matchloss.recipes.data.boxes import BoxFolder, BoxSample, Format
-from matchloss.recipes.detect_criteria import Composition, make_criterion, make_decoder
-from matchloss.recipes.detect_inference import pack, predict_boxes, unpack
-from matchloss.recipes.detect_models import STRIDES, build_detector
+from matchloss.recipes.detect_criteria import Composition
+from matchloss.recipes.detect_inference import Seen, found_boxes, look_at, pack, unpack
+from matchloss.recipes.detect_method import Method, choose_method
+from matchloss.recipes.detect_models import build_detector
 from matchloss.recipes.detect_pictures import draw_boxes
+from matchloss.recipes.detect_settings import SETTINGS, Settings, canvas
 from matchloss.recipes.errors import RunError
+from matchloss.recipes.match_changes import NO_OBJECT, queries_of_objects, share_changed
 from matchloss.recipes.runs import CLASSES, check_free, create_run, main_process, read_classes, read_settings
-from matchloss.recipes.settings import Machine, TrainSettings
+from matchloss.recipes.set_configs import QUERIES
+from matchloss.recipes.set_models import SMALL, build_set_detector, family_of
+from matchloss.recipes.settings import Machine
 from matchloss.types import LossTerms, Targets
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # slow to import, and the command line needs the settings only
 
 KIND = "detect"
+MODEL = "model"
+"""Where a run keeps the architecture of a pretrained model."""
 PICTURES = 4
 SHOWN_FROM = 0.3
 """Score from which a box is drawn; scoring takes all."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(TrainSettings):
-    """What a detection was trained with; the shared part stands in settings.py."""
-
-    data: str  # folder with Pascal VOC, COCO JSON or YOLO txt annotations, and lists of the images of train and val
-    format: str = "auto"
-    skip_bad: bool = False  # leave bad files out, with a warning, instead of stopping at the first
-    model: str = "resnet"  # trains from random weights in minutes; a Hugging Face backbone wants a GPU
-    head: str = "points"  # or anchors
-    preset: str = "none"  # yolov8, ppyoloe or tood: that criterion as published, in place of the next three
-    assigner: str = "tal"  # who is trained on which object
-    class_loss: str = "bce"
-    box_loss: str = "ciou"
-    nms: str = "iou"
-    size: str = "320x256"  # width x height that images are fitted into: blood cells stay wider than two strides
-    mosaic: float = 0.0  # chance of a training image put together from four
-    turn: bool = True  # flips and quarter turns: right from a microscope or from above, wrong where there is an up
-    steps: int = 800  # eleven minutes of CPU time on 205 photos of blood cells; their AP hardly rises after 500
-    lr: float = 2e-3
-    warmup: int = 100
-    ema: float | None = 0.998  # the last steps of a cosine hardly move, so the average need not be long
-    channels_last: bool = True  # a tenth faster than contiguous, with the group norms and plain convolutions here
 
 
 class Batch(NamedTuple):
@@ -74,14 +57,16 @@ class DetectionTask:
         self.training_size = len(self.training)
         self.classes = self.training.classes
         self.size = canvas(settings.size)
-        self.criterion = make_criterion(composition(settings), len(self.classes))
-        self.decode = make_decoder(composition(settings))
+        self.method = method_of(settings, len(self.classes), run)
+        self.criterion = self.method.criterion
         self.model = build_model(settings, len(self.classes), run, pretrained=not (run / LAST).is_file())
+        self.memory: dict[str, Tensor] = {}
 
     def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Read and augment."""
+        settings, pixels = self.settings, self.method.pixels
         image, boxes, labels, ignore = augment_boxes(
-            self.training, index, rng, size=self.size, mosaic=self.settings.mosaic, turn=self.settings.turn
+            self.training, index, rng, size=self.size, mosaic=settings.mosaic, turn=settings.turn, pixels=pixels
         )
         return image, {"boxes": boxes, "labels": labels, "ignore": ignore}
 
@@ -95,20 +80,35 @@ class DetectionTask:
 
     def loss(self, model: nn.Module, batch: Batch) -> LossTerms:
         """Match predictions with objects, and compare."""
-        terms: LossTerms = self.criterion(model(batch.images), batch.targets)
+        terms: LossTerms = self.criterion(model(batch.images, batch.targets), batch.targets)
         return terms
 
     def validate(self, model: nn.Module, fabric: "Fabric") -> dict[str, float]:
         """Score whole images; each process looks at every so many-th one, and all get the findings of all."""
-        count, processes = len(self.validation), fabric.world_size
-        share = range(fabric.global_rank, count, processes)
-        found = [self.predict(model, self.validation[index].image) for index in share]
-        packed = pack(found, -(-count // processes)).to(fabric.device)
-        gathered = fabric.all_gather(packed).reshape(processes, *packed.shape).cpu()
-        every = [unpack(gathered[index % processes, index // processes]) for index in range(count)]
-        scores = average_precision(every, [self.validation.truth(index) for index in range(count)], self.classes)
+        truths = [self.validation.truth(index) for index in range(len(self.validation))]
+        share = range(fabric.global_rank, len(truths), fabric.world_size)
+        room = -(-len(truths) // fabric.world_size)
+        most = max(len(truth.labels) for truth in truths)
+        found, matched = [], torch.full((room, most), NO_OBJECT)
+        for place, index in enumerate(share):
+            seen = self.look(model, self.validation[index].image)
+            found.append(found_boxes(seen, self.method.decode))
+            if isinstance(self.criterion, SetCriterion):
+                matched[place] = queries_of_objects(self.criterion, seen, truths[index], most)
+        every = [unpack(rows) for rows in gather_images(pack(found, room), len(truths), fabric)]
+        scores = average_precision(every, truths, self.classes)
         of_classes = {f"ap50_{name}": value for name, value in zip(self.classes, scores.ap50_by_class, strict=True)}
-        return {"ap50": scores.ap50, "ap": scores.ap, "ap75": scores.ap75, **of_classes}
+        return {"ap50": scores.ap50, "ap": scores.ap, "ap75": scores.ap75, **of_classes} | self.compare_matches(
+            gather_images(matched, len(truths), fabric)
+        )
+
+    def compare_matches(self, matched: Tensor) -> dict[str, float]:
+        """How many objects of the validation images have another query than at the last validation."""
+        if not isinstance(self.criterion, SetCriterion):
+            return {}
+        changes = share_changed(self.memory.get("matched"), matched)
+        self.memory = {"matched": matched}
+        return {"match_changes": changes}
 
     def pictures(self, model: nn.Module, fabric: "Fabric") -> dict[str, Tensor]:
         """The first validation images, truth beside prediction."""
@@ -118,9 +118,20 @@ class DetectionTask:
             drawn[sample.name] = torch.cat(draw(sample, self.predict(model, sample.image), self.classes), dim=2)
         return drawn
 
+    def look(self, model: nn.Module, image: Tensor) -> Seen:
+        """Put an image, uint8 (3, H, W), through the model."""
+        return look_at(model, image, max(self.size), self.method.pixels)
+
     def predict(self, model: nn.Module, image: Tensor) -> Detected:
-        """Find the objects of an image, uint8 (3, H, W)."""
-        return predict_boxes(model, self.decode, image, max(self.size))
+        """Find the objects of an image."""
+        return found_boxes(self.look(model, image), self.method.decode)
+
+
+def gather_images(rows: Tensor, count: int, fabric: "Fabric") -> Tensor:
+    """Rows of all images in their order, on the CPU, from those that each process has of every so many-th one."""
+    processes = fabric.world_size
+    gathered: Tensor = fabric.all_gather(rows.to(fabric.device)).reshape(processes, *rows.shape).cpu()
+    return gathered.transpose(0, 1).flatten(0, 1)[:count]
 
 
 def train(settings: Settings, run: Path, machine: Machine, *, resume: bool) -> None:
@@ -132,23 +143,28 @@ def train(settings: Settings, run: Path, machine: Machine, *, resume: bool) -> N
     # Read once here, so that a bad folder is told of before there is a run or a process.
     training, validation = open_splits(settings)
     canvas(settings.size)
-    make_criterion(composition(settings), len(training.classes))
+    method_of(settings, len(training.classes), run)
     if resume and (run / CLASSES).is_file() and read_classes(run) != training.classes:
         raise RunError(f"{settings.data} has the classes {training.classes}, {run} was begun with {read_classes(run)}")
     if main_process():
         if not resume:
             create_run(run, settings, KIND)
+            note_common_boxes(run, training)
         write_json(run / CLASSES, training.classes)
         print(f"train: {training.describe()}\nval:   {validation.describe()}\nrun:   {run}", flush=True)
         for message in training.skipped + validation.skipped:
             print(f"left out: {message}", flush=True)
+        crowded = sum(len(training.truth(index).labels) > QUERIES for index in range(len(training)))
+        if settings.model in SMALL and crowded:
+            print(f"note: {crowded} training images have more objects than the {QUERIES} queries of {settings.model}")
     launch.train(DetectionTask, settings, run, machine)
 
 
 def stored_settings(run: Path) -> Settings:
     """Read what a run was started with."""
     try:
-        return Settings(**read_settings(run, KIND))
+        stored = read_settings(run, KIND)
+        return SETTINGS.get(str(stored.get("model")), Settings)(**stored)
     except TypeError as error:
         raise RunError(f"{run} is not a detection of this version of matchloss: {error}") from error
 
@@ -160,10 +176,20 @@ def composition(settings: Settings) -> Composition:
     )
 
 
+def method_of(settings: Settings, classes: int, run: Path) -> Method:
+    """Tell how the run's model is trained and read."""
+    return choose_method(settings.model, family_of(settings.model, run / MODEL), composition(settings), classes)
+
+
 def build_model(settings: Settings, classes: int, run: Path, *, pretrained: bool) -> nn.Module:
     """Build the run's model; with `pretrained`, download the weights it begins with."""
-    anchors = composition(settings).anchors
-    return build_detector(settings.model, classes=classes, anchors=anchors, folder=run / "model", pretrained=pretrained)
+    name, folder = settings.model, run / MODEL
+    family = family_of(name, folder)
+    if family is None:
+        anchors = composition(settings).anchors
+        return build_detector(name, classes=classes, anchors=anchors, folder=folder, pretrained=pretrained)
+    size = canvas(settings.size)
+    return build_set_detector(name, family, classes=classes, size=size, folder=folder, pretrained=pretrained)
 
 
 def open_data(settings: Settings, split: str, classes: list[str] | None = None) -> BoxFolder:
@@ -179,17 +205,6 @@ def open_splits(settings: Settings) -> tuple[BoxFolder, BoxFolder]:
     """Open the training and the validation images."""
     training = open_data(settings, "train")
     return training, open_data(settings, "val", training.classes)
-
-
-def canvas(size: str) -> tuple[int, int]:
-    """Read "320x256" (width x height) or "320" as (height, width)."""
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?", size)
-    if not match:
-        raise RunError(f"--size {size!r}: expected WIDTHxHEIGHT, such as 320x256, or one number of pixels")
-    width, height = int(match[1]), int(match[2] or match[1])
-    if not width or not height or width % STRIDES[-1] or height % STRIDES[-1]:
-        raise RunError(f"--size {size}: expected multiples of {STRIDES[-1]}, by which the models shrink an image")
-    return height, width
 
 
 def draw(sample: BoxSample, found: Detected, classes: list[str]) -> list[Tensor]:

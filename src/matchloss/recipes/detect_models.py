@@ -7,13 +7,14 @@ points gives {"logits": (N, C, h, w), "distances": (N, 4 * bins, h, w)}, one on 
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from matchloss.recipes.errors import RunError
+from matchloss.types import Targets
 
 STRIDES = (8, 16, 32)
 BINS = 16
@@ -48,28 +49,39 @@ def build_detector(
     return Detector(network, classes=classes, anchors=anchors, frozen_norms=name != SCRATCH)
 
 
-class Detector(nn.Module):
-    """Backbone, pyramid and head."""
+class FrozenNorms(nn.Module):
+    """A model that can keep the statistics of its batch norms.
 
-    def __init__(self, backbone: nn.Module, *, classes: int, anchors: int | None, frozen_norms: bool) -> None:
+    Pretrained ones are worth keeping: a few images a step would spoil them, and processes would differ.
+    """
+
+    def __init__(self, *, frozen_norms: bool) -> None:
         super().__init__()
-        self.backbone, self.frozen_norms = backbone, frozen_norms
-        self.pyramid = Pyramid(_level_channels(backbone))
-        self.head = Head(classes=classes, anchors=anchors)
+        self.frozen_norms = frozen_norms
 
-    def forward(self, images: Tensor) -> list[dict[str, Tensor]]:
-        """Predict at every place of every level."""
-        features: list[Tensor] = list(self.backbone(images).feature_maps)
-        return [self.head(feature, level) for level, feature in enumerate(self.pyramid(features))]
-
-    def train(self, mode: bool = True) -> "Detector":
-        """Keep the statistics of pretrained batch norms: a few images a step would spoil them, and processes differ."""
+    def train(self, mode: bool = True) -> "FrozenNorms":
+        """Leave out the norms."""
         super().train(mode)
         if self.frozen_norms:
-            for module in self.backbone.modules():
+            for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
         return self
+
+
+class Detector(FrozenNorms):
+    """Backbone, pyramid and head."""
+
+    def __init__(self, backbone: nn.Module, *, classes: int, anchors: int | None, frozen_norms: bool) -> None:
+        super().__init__(frozen_norms=frozen_norms)
+        self.backbone = backbone
+        self.pyramid = Pyramid(_level_channels(backbone))
+        self.head = Head(classes=classes, anchors=anchors)
+
+    def forward(self, images: Tensor, targets: Targets | None = None) -> list[dict[str, Tensor]]:
+        """Predict at every place of every level; only some models that predict a set look at the targets."""
+        features: list[Tensor] = list(self.backbone(images).feature_maps)
+        return [self.head(feature, level) for level, feature in enumerate(self.pyramid(features))]
 
 
 class Pyramid(nn.Module):
@@ -136,17 +148,18 @@ def _small_resnet() -> nn.Module:
         out_features=["stage2", "stage3", "stage4"],
     )
     network: nn.Module = ResNetBackbone(config)
-    _replace_batch_norms(network)
+    replace_batch_norms(network)
     return network
 
 
-def _replace_batch_norms(module: nn.Module) -> None:
+def replace_batch_norms(module: nn.Module) -> None:
     """Group norm needs no statistics of a batch, which is small and may be split over processes."""
     for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            setattr(module, name, _group_norm(child.num_features))
+        # The frozen ones of Hugging Face's detectors are classes of their own, one a model.
+        if type(child).__name__.endswith("BatchNorm2d"):
+            setattr(module, name, _group_norm(cast(Tensor, child.running_mean).numel()))
         else:
-            _replace_batch_norms(child)
+            replace_batch_norms(child)
 
 
 def _hugging_face(name: str, folder: Path) -> nn.Module:

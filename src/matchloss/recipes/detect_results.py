@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from matchloss.recipes.box_metrics import BoxScores, Detected, average_precision
 from matchloss.recipes.checkpoint import load_checkpoint, trained_weights, write_atomically, write_json
+from matchloss.recipes.constant_boxes import score_constant_boxes
 from matchloss.recipes.data.boxes import BoxFolder
 from matchloss.recipes.data.pixels import read_image
-from matchloss.recipes.detect import Settings, build_model, canvas, composition, stored_settings
-from matchloss.recipes.detect_criteria import make_decoder
-from matchloss.recipes.detect_inference import Decode, predict_boxes
+from matchloss.recipes.detect import build_model, method_of, stored_settings
+from matchloss.recipes.detect_inference import Seen, found_boxes, look_at
+from matchloss.recipes.detect_method import Method
 from matchloss.recipes.detect_pictures import draw_boxes
+from matchloss.recipes.detect_settings import Settings, canvas
 from matchloss.recipes.errors import RunError
 from matchloss.recipes.runs import METRICS, read_classes, versions
 
@@ -27,18 +29,23 @@ from matchloss.recipes.runs import METRICS, read_classes, versions
 class Trained:
     """A model from a run's checkpoint, ready to predict."""
 
+    run: Path
     model: nn.Module
-    decode: Decode
+    method: Method
     settings: Settings
     classes: list[str]
     checkpoint: str
     step: int
     seconds: float
 
-    def predict(self, image: Tensor) -> Detected:
-        """Find the objects of an image, uint8 (3, H, W), the surest first."""
+    def look(self, image: Tensor) -> Seen:
+        """Put an image, uint8 (3, H, W), through the model."""
         with torch.inference_mode():
-            return predict_boxes(self.model, self.decode, image, max(canvas(self.settings.size)))
+            return look_at(self.model, image, max(canvas(self.settings.size)), self.method.pixels)
+
+    def predict(self, image: Tensor) -> Detected:
+        """Find the objects of an image, the surest first."""
+        return found_boxes(self.look(image), self.method.decode)
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class Evaluation:
     found: list[Detected]
     objects: list[int]
     """How many of each class there are to find; ignored ones are left out."""
+    constant: BoxScores | None
+    """The scores of the same boxes in every image, those that are common in training."""
 
 
 def load_trained(run: Path, checkpoint: str = "best") -> Trained:
@@ -66,25 +75,24 @@ def load_trained(run: Path, checkpoint: str = "best") -> Trained:
     model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    decode, state = make_decoder(composition(settings)), saved["state"]
-    return Trained(model, decode, settings, classes, checkpoint, state["step"], state["seconds"])
+    method, state = method_of(settings, len(classes), run), saved["state"]
+    return Trained(run, model, method, settings, classes, checkpoint, state["step"], state["seconds"])
 
 
 def evaluate(trained: Trained, data: BoxFolder, split: str) -> Evaluation:
-    """Score a model on a split."""
+    """Score a model on a split, beside boxes that are found without looking."""
     if data.classes != trained.classes:
         raise RunError(f"{data.root} has the classes {data.classes}, the run was trained on {trained.classes}")
     found = [trained.predict(data[index].image) for index in range(len(data))]
     truths = [data.truth(index) for index in range(len(data))]
     counted = torch.cat([truth.labels[~truth.ignore] for truth in truths])
     objects: list[int] = torch.bincount(counted, minlength=len(data.classes)).tolist()
-    return Evaluation(data, split, average_precision(found, truths, data.classes), found, objects)
+    scores = average_precision(found, truths, data.classes)
+    return Evaluation(data, split, scores, found, objects, score_constant_boxes(trained.run, data))
 
 
 def write_metrics(run: Path, trained: Trained, evaluation: Evaluation) -> Path:
     """Write the scores with what they were measured on; NaN becomes null, as JSON has none."""
-    scores = evaluation.scores
-    rows = zip(trained.classes, scores.ap_by_class, scores.ap50_by_class, evaluation.objects, strict=True)
     content = {
         "data": str(evaluation.data.root),
         "split": evaluation.split,
@@ -92,14 +100,8 @@ def write_metrics(run: Path, trained: Trained, evaluation: Evaluation) -> Path:
         "images_left_out": len(evaluation.data.skipped),
         "checkpoint": trained.checkpoint,
         "step": trained.step,
-        "scores": {
-            "ap": _number(scores.ap),
-            "ap50": _number(scores.ap50),
-            "ap75": _number(scores.ap75),
-            "classes": {
-                name: {"ap": _number(ap), "ap50": _number(ap50), "objects": objects} for name, ap, ap50, objects in rows
-            },
-        },
+        "scores": _as_json(evaluation.scores, trained.classes, evaluation.objects),
+        "constant_boxes": evaluation.constant and _as_json(evaluation.constant, trained.classes, evaluation.objects),
         "versions": versions(),
     }
     write_json(run / METRICS, content)
@@ -116,11 +118,11 @@ def predict_file(trained: Trained, path: Path, out: Path, *, min_score: float) -
     picture = Image.fromarray(np.ascontiguousarray(drawn.permute(1, 2, 0).numpy()))
     overlay, listed = out / f"{path.stem}_overlay.png", out / f"{path.stem}_boxes.json"
     write_atomically(overlay, partial(picture.save, format="PNG"))
-    write_json(listed, _as_json(path, image, trained.classes, Detected(boxes, scores, labels)))
+    write_json(listed, _listing(path, image, trained.classes, Detected(boxes, scores, labels)))
     return [overlay, listed]
 
 
-def _as_json(path: Path, image: Tensor, classes: list[str], found: Detected) -> dict[str, Any]:
+def _listing(path: Path, image: Tensor, classes: list[str], found: Detected) -> dict[str, Any]:
     rows = zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
     return {
         "image": path.name,
@@ -130,6 +132,18 @@ def _as_json(path: Path, image: Tensor, classes: list[str], found: Detected) -> 
             {"class": classes[label], "score": round(score, 4), "box": [round(side, 2) for side in box]}
             for box, score, label in rows
         ],
+    }
+
+
+def _as_json(scores: BoxScores, classes: list[str], objects: list[int]) -> dict[str, Any]:
+    rows = zip(classes, scores.ap_by_class, scores.ap50_by_class, objects, strict=True)
+    return {
+        "ap": _number(scores.ap),
+        "ap50": _number(scores.ap50),
+        "ap75": _number(scores.ap75),
+        "classes": {
+            name: {"ap": _number(ap), "ap50": _number(ap50), "objects": count} for name, ap, ap50, count in rows
+        },
     }
 
 

@@ -40,6 +40,8 @@ class State:
     best: float = -math.inf
     seconds: float = 0.0
     """Spent so far, over all the times it was resumed."""
+    cpu_seconds: float = 0.0
+    """The same, of this process's share of the processors."""
     skipped: int = 0
     skipped_in_a_row: int = 0
     values: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -69,8 +71,9 @@ class Training:
 
     def fit(self) -> None:
         """Take the steps that are left."""
-        began, before = time.monotonic(), self.state.seconds
         settings, state = self.settings, self.state
+        began, before = time.monotonic(), state.seconds
+        cpu_before = state.cpu_seconds - time.process_time()
         with contextlib.ExitStack() as at_end:
             at_end.callback(self.view.close)
             if self.log:
@@ -80,6 +83,7 @@ class Training:
             for batch in self.load():
                 self.step(batch)
                 state.seconds = before + time.monotonic() - began
+                state.cpu_seconds = cpu_before + time.process_time()
                 stop = self.out_of_time(time.monotonic() - began) or state.step == settings.steps
                 if state.step % settings.log_every == 0 or stop:
                     self.write_log()
@@ -181,7 +185,8 @@ class Training:
         with torch.no_grad(), self.fabric.autocast():
             scores = self.task.validate(model, self.fabric)
             if self.log:
-                self.log.append({"step": state.step, "scores": scores})
+                times = {"seconds": round(state.seconds, 2), "cpu_seconds": round(state.cpu_seconds, 2)}
+                self.log.append({"step": state.step, **times, "scores": scores})
                 self.log.show(self.task.pictures(model, self.fabric), state.step)
         self.model.module.train()  # the average is never trained
         score = scores[self.task.judged_by]
@@ -200,6 +205,7 @@ class Training:
                 "optimizer": self.optimizer.optimizer.state_dict(),
                 "precision": self.fabric.strategy.precision.state_dict(),  # the loss scale of float16
                 "state": asdict(self.state),
+                "memory": self.task.memory,
                 "settings": asdict(self.settings),
                 "version": matchloss.__version__,
             }
@@ -217,6 +223,7 @@ class Training:
             if self.average:
                 self.average.load_state_dict(saved["ema"])
             self.state = State(**saved["state"])
+            self.task.memory = saved["memory"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(f"{self.run / LAST} does not fit this model or this matchloss: {reason}") from error

@@ -118,5 +118,11 @@ class _Silence:
 
 
 def values_text(values: Mapping[str, float]) -> str:
-    """Format scalars in a row."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+    """Format scalars in a row, without those of earlier layers."""
+    return "  ".join(f"{name} {values[name]:.4g}" for name in main_names(values))
+
+
+def main_names(names: Iterable[str]) -> list[str]:
+    """Leave out parts of what is there too: "class_aux_0" beside "class", of which there may be twenty."""
+    names = list(names)
+    return [name for name in names if not any(name.startswith(f"{other}_") for other in names)]

@@ -51,13 +51,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Curves:
-    """One plot for each title: lines with their names, steps and values."""
+    """One plot for each title: lines with their names, places and values."""
 
     plots: dict[str, dict[str, tuple[list[float], list[float]]]]
+    across: str = "step"
+    """What the places are."""
 
     def html(self) -> str:
         """Inline SVGs side by side."""
-        figures = "".join(f"<figure>{_plot(title, lines)}</figure>" for title, lines in self.plots.items())
+        figures = "".join(f"<figure>{_plot(title, lines, self.across)}</figure>" for title, lines in self.plots.items())
         return f"<div class=plots>{figures}</div>"
 
 
@@ -135,7 +137,7 @@ def picture_uri(picture: Tensor, *, photo: bool = False) -> str:
     return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _plot(title: str, lines: dict[str, tuple[list[float], list[float]]]) -> str:
+def _plot(title: str, lines: dict[str, tuple[list[float], list[float]]], across: str) -> str:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -143,10 +145,10 @@ def _plot(title: str, lines: dict[str, tuple[list[float], list[float]]]) -> str:
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 10, "font.family": "sans-serif"}):
         figure = Figure(figsize=(5.4, 3.2), layout="constrained")
         axes: Any = figure.add_subplot()
-        for name, (steps, values) in lines.items():
-            axes.plot(steps, values, label=name, linewidth=1.6)
+        for name, (places, values) in lines.items():
+            axes.plot(places, values, label=name, linewidth=1.6)
         axes.set_title(title, color=ink, loc="left")
-        axes.set_xlabel("step", color=ink)
+        axes.set_xlabel(across, color=ink)
         axes.tick_params(colors=ink)
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(ink)

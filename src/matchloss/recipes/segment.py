@@ -69,6 +69,7 @@ class SegmentationTask:
             folder=run / "model",
             pretrained=not (run / LAST).is_file(),
         )
+        self.memory: dict[str, Tensor] = {}
 
     def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Read and augment."""

@@ -17,6 +17,8 @@ class Task(Protocol):
     """How many training samples there are."""
     judged_by: str
     """Which of the validation scores picks the best checkpoint; more is better."""
+    memory: dict[str, Tensor]
+    """What a validation leaves for the next one to compare with; part of the checkpoint, empty at first."""
 
     def sample(self, index: int, rng: np.random.Generator) -> Any:
         """Read and augment a training sample, with ``rng`` as the only source of chance."""

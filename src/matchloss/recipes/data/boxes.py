@@ -92,6 +92,11 @@ class BoxFolder(Dataset[BoxSample]):
         """Boxes, labels and ignore flags of a sample, without reading its pixels."""
         return Truth(*(part.clone() for part in self._truths[self.names[index]]))
 
+    def image_size(self, index: int) -> tuple[int, int]:
+        """(height, width) of a sample, without reading its pixels."""
+        width, height = self._images[self.names[index]].size
+        return height, width
+
     def describe(self) -> str:
         """One line for the user: how many images and boxes, which classes, what was dropped."""
         truths = list(self._truths.values())

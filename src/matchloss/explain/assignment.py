@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .assigners import TaskAlignedAssigner
-from .assigners._aligned_pairs import pairs_of_owners, pairs_of_rows
-from .assigners._candidates import select_candidates
-from .assigners._rules import TaskAlignedRules
-from .assigners._scene import Scene, read_scene
-from .types import Assignment, Targets
+from ..assigners import TaskAlignedAssigner
+from ..assigners._aligned_pairs import pairs_of_owners, pairs_of_rows
+from ..assigners._candidates import select_candidates
+from ..assigners._rules import TaskAlignedRules
+from ..assigners._scene import Scene, read_scene
+from ..types import Assignment, Targets
+from ._table import class_name, table
 
 BY_OVERLAP = TaskAlignedRules(alpha=0.0, beta=1.0)
 """What the best target of a prediction is where an assigner has no metric."""
@@ -205,13 +206,13 @@ def _prediction_table(said: Explanation) -> str:
         if said.conflict is not None and said.conflict[place]:
             word += ", contested"
         row = int(said.target[place])
-        target = "" if row < 0 else f"{row} {_class_name(said, int(said.labels[said.rows == row][0]))}"
+        target = "" if row < 0 else f"{row} {class_name(said.class_names, int(said.labels[said.rows == row][0]))}"
         numbers = (said.class_score, said.overlap, said.metric)
         cells = ["" if values is None or row < 0 else f"{float(values[place]):.3g}" for values in numbers]
         soft = f"{float(said.soft_target[place]):.3g}" if said.positive[place] else ""
         lines.append([str(place), f"({x}, {y})", target, *cells, word, soft])
     left_out = len(said.positive) - len(shown)
-    return _table([header, *lines]) + (f"\n... and {left_out} more" if left_out else "")
+    return table([header, *lines]) + (f"\n... and {left_out} more" if left_out else "")
 
 
 def _shown(said: Explanation) -> list[int]:
@@ -232,18 +233,6 @@ def _target_table(said: Explanation) -> str:
     for number, row in enumerate(said.rows.tolist()):
         counts = said.positives[number].tolist()
         note = "ignore region" if said.is_region[number] else "starved" if said.starved[number] else ""
-        name = f"{row} {_class_name(said, int(said.labels[number]))}"
+        name = f"{row} {class_name(said.class_names, int(said.labels[number]))}"
         lines.append([name, str(sum(counts)), *(str(count) for count in counts if levels > 1), note])
-    return _table([header, *lines])
-
-
-def _class_name(said: Explanation, label: int) -> str:
-    names = said.class_names
-    return names[label] if names is not None and 0 <= label < len(names) else f"class {label}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return table([header, *lines])
