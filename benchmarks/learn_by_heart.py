@@ -33,7 +33,7 @@ RUNS = ROOT / "runs" / "by_heart"
 RESULTS = ROOT / "benchmarks" / "results" / "learn_by_heart.json"
 IMAGES = 8
 AIM, MINUTES = 0.9, 10
-STEPS = {"yolos": 2000, "detr": 2400, "rtdetr": 600}
+STEPS = {"yolos": 4000, "detr": 2400, "rtdetr": 600}
 
 
 @dataclass

@@ -115,14 +115,15 @@ def test_outputs_are_those_of_the_library(family: str) -> None:
 def test_layers_of_detr_are_what_its_heads_make_of_each_layer() -> None:
     torch.manual_seed(0)
     network = TINY["detr"]().eval()
-    layers = network.model.decoder.layers
+    layers, norm = network.model.decoder.layers, network.model.decoder.layernorm
+    nn.init.normal_(norm.weight)  # untrained, it would change nothing: each layer ends with a norm of its own
     states: list[Tensor] = []
     for layer in layers:
         layer.register_forward_hook(lambda module, inputs, output: states.append(output))
     with torch.no_grad():
         outputs = DETECTORS["detr"](network, scratch=False).eval()(tiny_detectors.images(1))
         for state, found in zip(states, [*outputs["auxiliary_outputs"], outputs], strict=True):
-            normed = network.model.decoder.layernorm(state)
+            normed = norm(state)
             torch.testing.assert_close(found["logits"], network.class_labels_classifier(normed))
             torch.testing.assert_close(found["pred_boxes"], network.bbox_predictor(normed).sigmoid())
 

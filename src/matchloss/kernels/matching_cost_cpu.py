@@ -131,7 +131,7 @@ def _weigh_classes(row, numbers):  # type: ignore[no-untyped-def]
         probability = far if logit > 0 else near
         other = near if logit > 0 else far
         as_negative = (logit if logit > 0 else 0.0) + _log_of_one_and(small)
-        as_positive = as_negative - logit
+        as_positive = as_negative - logit  # a NaN of the logit comes in here
         cost = positive * (other * other) * as_positive - negative * (probability * probability) * as_negative
         row[q] = numbers.class_weight * np.float32(cost)
 

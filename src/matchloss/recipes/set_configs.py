@@ -21,7 +21,7 @@ PATCH = 16
 WAVES, TEMPERATURE = 8, 100
 """Of DETR's position code: the shortest wave goes so often into an image, the longest this many times less."""
 SMALL_BOX = -1.7
-"""Sides that boxes begin with, a logit: a sixth of the image instead of half of it."""
+"""Sides that DETR's boxes begin with, a logit: a sixth of the image instead of half of it."""
 
 
 def small_yolos(classes: int, size: tuple[int, int]) -> Any:
@@ -74,6 +74,7 @@ def small_detr(classes: int, size: tuple[int, int]) -> Any:
     replace_batch_norms(network)
     _start(network)
     network.model.backbone.requires_grad_(True)  # the library freezes the stages of a pretrained backbone
+    nn.init.constant_(network.bbox_predictor.layers[-1].bias[2:], SMALL_BOX)
     _place_queries(network.model)
     return network
 
@@ -138,13 +139,11 @@ def proposals(size: tuple[int, int]) -> int:
     return cells * (16 + 4 + 1)
 
 
-@torch.no_grad()
-def _start(network: Any) -> None:
+def _start(network: nn.Module) -> None:
     """Xavier's weights for what attends and predicts; the library's are a quarter as large and hardly move at first."""
     for module in network.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
-    network.bbox_predictor.layers[-1].bias[2:] = SMALL_BOX
 
 
 def _names(classes: int) -> dict[int, str]:
