@@ -19,6 +19,7 @@ PACKAGES = (
     "fvcore",
     "torchmetrics",
     "torchvision",
+    "transformers",
     "ultralytics",
 )
 
