@@ -23,25 +23,34 @@ def main() -> None:
     """Add the curves of some runs to those that are there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
-    stored = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"runs": {}}
+    stored = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"runs": [], "curves": {}}
     for run in parser.parse_args().runs:
-        stored["runs"][run.name] = curve(run)
-        print(f"{run.name}: AP50 {max(stored['runs'][run.name]['ap50']):.3f} at best")
-    write_json(RESULTS, {"provenance": provenance(), "runs": stored["runs"]})
+        stored["runs"] = [row for row in stored["runs"] if row["run"] != run.name] + [summary(run)]
+        stored["curves"][run.name] = curve(run)
+        print(f"{run.name}: AP50 {stored['runs'][-1]['best_ap50']:.3f} at best")
+    write_json(RESULTS, {"provenance": provenance(), "runs": stored["runs"], "curves": stored["curves"]})
 
 
-def curve(run: Path) -> dict[str, Any]:
-    """What a run was set to, and what it reached when."""
-    settings = json.loads((run / "settings.json").read_text())
-    scored = [record for record in read_history(run) if "scores" in record]
-    return {
-        "settings": {name: settings[name] for name in SHOWN},
-        "data": Path(settings["data"]).name,
-        "step": [record["step"] for record in scored],
-        "cpu_minutes": [round(record["cpu_seconds"] / 60, 2) for record in scored],
-        "ap50": [round(record["scores"]["ap50"], 4) for record in scored],
-        "ap": [round(record["scores"]["ap"], 4) for record in scored],
-    }
+def summary(run: Path) -> dict[str, Any]:
+    """What a run was set to, and the best that it reached."""
+    settings, reached = json.loads((run / "settings.json").read_text()), curve(run)
+    best = max(reached, key=lambda row: row["ap50"])
+    told = {"run": run.name, "data": Path(settings["data"]).name, **{name: settings[name] for name in SHOWN}}
+    return {**told, "stopped_after": reached[-1]["step"], "best_ap50": best["ap50"], "its_step": best["step"]}
+
+
+def curve(run: Path) -> list[dict[str, float]]:
+    """What it had reached when."""
+    return [
+        {
+            "step": record["step"],
+            "cpu_minutes": round(record["cpu_seconds"] / 60, 2),
+            "ap50": round(record["scores"]["ap50"], 4),
+            "ap": round(record["scores"]["ap"], 4),
+        }
+        for record in read_history(run)
+        if "scores" in record
+    ]
 
 
 if __name__ == "__main__":
