@@ -61,7 +61,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_average_is_apart_from_the_weights_it_follows(unbroken: Path, tmp_path: Path) -> None:
     saved = load_checkpoint(unbroken / "last.pt")
-    assert saved.keys() == {"model", "optimizer", "precision", "state", "settings", "version", "ema"}
+    assert saved.keys() == {"model", "optimizer", "precision", "state", "memory", "settings", "version", "ema"}
     weights, average = saved["model"], trained_weights(saved)
     assert weights.keys() == average.keys()
     assert not any(torch.equal(weights[key], average[key]) for key in weights)

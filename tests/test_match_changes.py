@@ -37,6 +37,9 @@ def test_queries_stand_in_the_order_of_the_objects() -> None:
         torch.tensor([False, True, False]),
     )
     seen = Seen(None, letterbox(torch.zeros(3, 40, 80, dtype=torch.uint8), long_side=96))
+    targets = seen.targets(truth, torch.device("cpu"))
+    torch.testing.assert_close(targets.boxes[0], 1.2 * truth.boxes)
+    assert targets.image_size == (64, 96)
     x1, y1, x2, y2 = (truth.boxes * 1.2 / torch.tensor([96.0, 64.0, 96.0, 64.0])).unbind(1)
     exact = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], 1)
     boxes = torch.stack([exact[2], torch.tensor([0.9, 0.9, 0.1, 0.1]), exact[0]])[None]

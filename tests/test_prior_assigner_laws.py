@@ -12,8 +12,9 @@ from host_reads import NoHostReads
 from inputs import generator
 from matching_scenes import FLAVOURS, SIDE, MatchingScene, matching_scene
 from matchloss import Assignment, Targets
-from matchloss.assigners import ATSSAssigner, MaxIoUAssigner, SimOTAAssigner, _targets
+from matchloss.assigners import ATSSAssigner, MaxIoUAssigner, SimOTAAssigner
 from matchloss.assigners._ranking import first_places
+from matchloss.geometry import regions
 
 Assign = Callable[[Any, MatchingScene], Assignment]
 
@@ -130,7 +131,7 @@ def test_the_order_of_targets_does_not_matter(assign: Assign, assigner: Any) -> 
 def test_chunks_do_not_matter(assign: Assign, assigner: Any, flavour: str, monkeypatch) -> None:
     scene = matching_scene(4, flavour)
     whole = assign(assigner, scene)
-    monkeypatch.setattr(_targets, "PAIRS_AT_ONCE", 1)
+    monkeypatch.setattr(regions, "PAIRS_AT_ONCE", 1)
     assert_equal(assign(assigner, scene), whole)
 
 
@@ -239,7 +240,7 @@ def test_anchors_or_predictions_that_are_not_finite_match_nothing(assign: Assign
 @over_assigners
 def test_thousands_of_targets_are_streamed(assign: Assign, assigner: Any, monkeypatch) -> None:
     """No tensor over all targets and anchors is made: the largest is bounded by the chunk."""
-    monkeypatch.setattr(_targets, "PAIRS_AT_ONCE", 2**12)
+    monkeypatch.setattr(regions, "PAIRS_AT_ONCE", 2**12)
     scene = matching_scene(12, batch=1, targets=3000)
     largest = 0
 

@@ -84,6 +84,8 @@ def test_queries_differ_from_the_beginning(tmp_path: Path) -> None:
         outputs = small(name, tmp_path).eval()(torch.randn(1, 3, *SIZE))
         rows = torch.cat([outputs["logits"], outputs["pred_boxes"]], -1)[0]
         assert len(rows.unique(dim=0)) == len(rows), name
+    tokens = small("yolos", tmp_path).network.vit.embeddings.detection_tokens[0]
+    assert len(tokens.unique(dim=0)) == len(tokens)
 
 
 def test_as_many_proposals_as_the_narrowest_image_has() -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import matchloss
-from matchloss.assigners import TaskAlignedAssigner, _targets
+from matchloss.assigners import TaskAlignedAssigner
+from matchloss.geometry import regions
 from matchloss.types import Assignment
 from reference.task_aligned import VARIANTS
 from task_aligned_scenes import Scene, by_reference, hard_scenes, random_scene
@@ -82,7 +83,7 @@ def test_larger_scenes_of_numba(rules: dict[str, Any]) -> None:
 def test_chunks_do_not_matter(name: str, rules: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """One target at a time, as in a scene of many; ties between chunks go to the lowest target too."""
     whole = plain(SCENES[name], rules)
-    monkeypatch.setattr(_targets, "PAIRS_AT_ONCE", 1)
+    monkeypatch.setattr(regions, "PAIRS_AT_ONCE", 1)
     same(plain(SCENES[name], rules), whole, scores=0)
 
 

@@ -59,7 +59,7 @@ def decode_set_prediction(
         ...     "pred_boxes": torch.tensor([[[0.5, 0.5, 0.2, 0.4], [0.5, 0.5, 1.0, 1.0]]]),
         ... }
         >>> found = decode_set_prediction(outputs, image_size=(100, 200), score_threshold=0.1)
-        >>> found.boxes[found.valid], found.labels[found.valid], found.scores[found.valid]
+        >>> found.boxes[found.valid].round(), found.labels[found.valid], found.scores[found.valid]
         (tensor([[ 80.,  30., 120.,  70.]]), tensor([1]), tensor([0.7870]))
     """
     check_option(CALLER, "activation", activation, ("softmax", "sigmoid"))

@@ -29,9 +29,8 @@ def share_changed(before: Tensor | None, after: Tensor) -> float:
     """Share of objects that have another query than before; NaN the first time, or where there is no object."""
     if before is None or before.shape != after.shape:
         return math.nan
-    objects = after != NO_OBJECT
-    changed = (before != after) & objects
-    return float(changed.sum()) / int(objects.sum()) if bool(objects.any()) else math.nan
+    objects = int((after != NO_OBJECT).sum())
+    return float((before != after).sum()) / objects if objects else math.nan
 
 
 def describe_changes(run: Path, step: int) -> str:
