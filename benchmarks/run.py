@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=45.0, help="after which a case ends, with 5 rounds at least")
     parser.add_argument("--threads", type=int, help="of torch on the CPU; all cores unless given")
     parser.add_argument("--quick", action="store_true", help="small tensors: does it run, not how fast")
+    parser.add_argument("--only", nargs="+", default=[""], help="cases with one of these in their title")
     parser.add_argument("--out", type=Path, help="results file")
     options = parser.parse_args(arguments)
     if options.device != "cpu" and not torch.cuda.is_available():
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         torch.set_num_threads(options.threads)
     results = []
     for case in cases(options.device, quick=options.quick):
+        if not any(part in case.title for part in options.only):
+            continue
         if options.quick:  # the aims are for full size
             case = replace(case, aims=[], memory_aims=[])
         results.append(measure(case, rounds=options.rounds, seconds=options.seconds))
