@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_STEPS ?= 300
-YOLOS_STEPS = $$((4 * $(DEMO_STEPS)))  # of half the images: a matching that changes from step to step teaches slowly
+YOLOS_STEPS = $$((2 * $(DEMO_STEPS)))  # of half the images: a matching that changes from step to step teaches slowly
 NUMBA_TESTS := losses segmentation_criterion task_aligned task_aligned_criterion max_iou nms decode linear_assignment hungarian set_criterion
 
 .PHONY: demo test check bench docs study-segmentation study-detection learn-by-heart no-numba mutants wheel clean
