@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._core import LossModule, Reduction, check_option, check_positive, reduce_loss
-from ._binary_inputs import read_binary_inputs
+from ._binary_inputs import positive_elements, read_binary_inputs
 
 Positives = Literal["scores", "labels"]
 
@@ -89,7 +89,7 @@ def varifocal_loss(
     elif targets.shape == logits.shape:
         raise ValueError("varifocal_loss: expected integer labels with positives='labels', got dense targets")
     else:
-        positive = targets.unsqueeze(-1) == torch.arange(logits.shape[-1], device=logits.device)
+        positive = positive_elements(logits, targets)
     negative_weight = _focus(inputs.logits.detach() if detach else inputs.logits, alpha, gamma)
     loss = F.binary_cross_entropy_with_logits(inputs.logits, inputs.targets, reduction="none")
     loss = loss * torch.where(positive, inputs.targets, negative_weight)
