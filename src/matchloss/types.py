@@ -97,6 +97,46 @@ class Detections(NamedTuple):
     """``(B, K)`` bool, False where padded."""
 
 
+class TextDetections(NamedTuple):
+    """Words found in a batch, the best first, padded to the same number an image."""
+
+    quads: Tensor
+    """``(B, K, 4, 2)`` corners in pixels, clockwise on the screen from the word's top left; zeros where padded."""
+    scores: Tensor
+    """``(B, K)``, in [0, 1]; 0 where padded."""
+    valid: Tensor
+    """``(B, K)`` bool, False where padded."""
+
+
+class EASTMaps(NamedTuple):
+    """What EAST is to predict at each pixel of its output: a batch of target maps, of ``(h, w)`` cells."""
+
+    score: Tensor
+    """``(B, 1, h, w)`` float, 1 inside the shrunk words."""
+    geometry: Tensor
+    """``(B, 5, h, w)``: distances to the four edges, in pixels of the input, and the angle, in radians, counter-clockwise
+    on the screen; or ``(B, 8, h, w)``: x and y offsets to the four corners. 0 where the score is."""
+    mask: Tensor
+    """``(B, 1, h, w)`` bool, False where a pixel must not count: unreadable, tiny and hidden words."""
+    word_index: Tensor
+    """``(B, h, w)`` int64, which word of its image a pixel belongs to, -1 for background."""
+    shortest_edge: Tensor
+    """``(B, 1, h, w)`` length of the shortest edge of the pixel's word, in pixels of the input; 0 in the background."""
+
+
+class DBMaps(NamedTuple):
+    """What differentiable binarisation is to predict at each pixel: a batch of target maps, of ``(h, w)`` cells."""
+
+    score: Tensor
+    """``(B, 1, h, w)`` float, 1 inside the shrunk words."""
+    mask: Tensor
+    """``(B, 1, h, w)`` bool, False where the score must not count."""
+    threshold: Tensor
+    """``(B, 1, h, w)`` float, highest on the words' outlines."""
+    threshold_mask: Tensor
+    """``(B, 1, h, w)`` bool, True near an outline, where alone the threshold is compared."""
+
+
 class Targets(NamedTuple):
     """Annotations of a batch, padded to the largest image: one tensor a field, no loop over images."""
 
