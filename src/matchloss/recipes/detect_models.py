@@ -7,24 +7,20 @@ points gives {"logits": (N, C, h, w), "distances": (N, 4 * bins, h, w)}, one on 
 
 import math
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from matchloss.recipes.errors import RunError
+from matchloss.recipes.backbones import SCRATCH, FrozenNorms, build_backbone, group_norm, level_channels
 from matchloss.types import Targets
 
 STRIDES = (8, 16, 32)
 BINS = 16
 """A side of a box reaches up to 15 strides from its point."""
-SCRATCH = "resnet"
 
-WIDTHS = (32, 64, 128, 192)  # of the stages at strides 4 to 32; twice as wide is three times as slow on a CPU
 PYRAMID = 64
 HEAD_DEPTH = 2
-CHANNELS_A_GROUP = 16
 PRIOR = 0.01
 """How sure of an object the untrained head is: at one half, thousands of background points would be all the loss."""
 
@@ -42,31 +38,8 @@ def build_detector(
             resumed or evaluated.
         pretrained: False where the weights come from a checkpoint.
     """
-    if name == SCRATCH:
-        network = _small_resnet()
-    else:
-        network = _hugging_face(name, folder) if pretrained else _from_folder(name, folder)
+    network = build_backbone(name, strides=STRIDES, folder=folder, pretrained=pretrained)
     return Detector(network, classes=classes, anchors=anchors, frozen_norms=name != SCRATCH)
-
-
-class FrozenNorms(nn.Module):
-    """A model that can keep the statistics of its batch norms.
-
-    Pretrained ones are worth keeping: a few images a step would spoil them, and processes would differ.
-    """
-
-    def __init__(self, *, frozen_norms: bool) -> None:
-        super().__init__()
-        self.frozen_norms = frozen_norms
-
-    def train(self, mode: bool = True) -> "FrozenNorms":
-        """Leave out the norms."""
-        super().train(mode)
-        if self.frozen_norms:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
-        return self
 
 
 class Detector(FrozenNorms):
@@ -75,7 +48,7 @@ class Detector(FrozenNorms):
     def __init__(self, backbone: nn.Module, *, classes: int, anchors: int | None, frozen_norms: bool) -> None:
         super().__init__(frozen_norms=frozen_norms)
         self.backbone = backbone
-        self.pyramid = Pyramid(_level_channels(backbone))
+        self.pyramid = Pyramid(level_channels(backbone, STRIDES))
         self.head = Head(classes=classes, anchors=anchors)
 
     def forward(self, images: Tensor, targets: Targets | None = None) -> list[dict[str, Tensor]]:
@@ -129,77 +102,5 @@ class Head(nn.Module):
 
 def _convolution() -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(PYRAMID, PYRAMID, 3, padding=1, bias=False), _group_norm(PYRAMID), nn.ReLU(inplace=True)
+        nn.Conv2d(PYRAMID, PYRAMID, 3, padding=1, bias=False), group_norm(PYRAMID), nn.ReLU(inplace=True)
     )
-
-
-def _group_norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(channels // CHANNELS_A_GROUP, channels)
-
-
-def _small_resnet() -> nn.Module:
-    from transformers import ResNetBackbone, ResNetConfig
-
-    config = ResNetConfig(
-        embedding_size=WIDTHS[0],
-        hidden_sizes=list(WIDTHS),
-        depths=[1, 1, 2, 1],
-        layer_type="basic",
-        out_features=["stage2", "stage3", "stage4"],
-    )
-    network: nn.Module = ResNetBackbone(config)
-    replace_batch_norms(network)
-    return network
-
-
-def replace_batch_norms(module: nn.Module) -> None:
-    """Group norm needs no statistics of a batch, which is small and may be split over processes."""
-    for name, child in module.named_children():
-        # The frozen ones of Hugging Face's detectors are classes of their own, one a model.
-        if type(child).__name__.endswith("BatchNorm2d"):
-            setattr(module, name, _group_norm(cast(Tensor, child.running_mean).numel()))
-        else:
-            replace_batch_norms(child)
-
-
-def _hugging_face(name: str, folder: Path) -> nn.Module:
-    from transformers import AutoBackbone, AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(name)
-        # The last three stages, which have the strides 8, 16 and 32 in the backbones that shrink step by step.
-        config.out_features = config.stage_names[-len(STRIDES) :]
-        # Not AutoBackbone.from_pretrained, which looks for every name on the hub, local folders too.
-        network: Any = type(AutoBackbone.from_config(config)).from_pretrained(name, config=config)
-    except (AttributeError, KeyError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split("\n")[0].split())
-        raise RunError(
-            f"cannot load the backbone {name!r}: it is neither {SCRATCH}, nor a folder or a Hugging Face name that "
-            f"can be read here as a backbone ({reason})"
-        ) from error
-    network.config.save_pretrained(folder)
-    backbone: nn.Module = network
-    return backbone
-
-
-def _from_folder(name: str, folder: Path) -> nn.Module:
-    from transformers import AutoBackbone, AutoConfig
-
-    try:
-        network: nn.Module = AutoBackbone.from_config(AutoConfig.from_pretrained(folder))
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read the architecture of the backbone {name!r} in {folder}") from error
-    return network
-
-
-def _level_channels(backbone: Any) -> list[int]:
-    """Count the channels of the levels, and see that their strides are those of the head."""
-    side = 2 * STRIDES[-1]
-    with torch.no_grad():
-        features = backbone.eval()(torch.zeros(1, 3, side, side)).feature_maps
-    strides = tuple(side // feature.shape[-1] for feature in features)
-    if strides != STRIDES:
-        raise RunError(
-            f"the backbone {backbone.config.model_type} has features of the strides {strides}, expected {STRIDES}"
-        )
-    return [feature.shape[1] for feature in features]

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from matchloss.recipes.detect_models import PRIOR, replace_batch_norms
+from matchloss.recipes.backbones import replace_batch_norms
+from matchloss.recipes.detect_models import PRIOR
 
 QUERIES = 60
 """An image cannot have more objects; those beyond are not learned."""

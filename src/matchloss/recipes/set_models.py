@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from matchloss.recipes.backbones import SCRATCH, FrozenNorms
 from matchloss.recipes.denoising import denoising_labels, denoising_set
-from matchloss.recipes.detect_models import SCRATCH, FrozenNorms
 from matchloss.recipes.errors import RunError
 from matchloss.recipes.set_configs import proposals, small_detr, small_rt_detr, small_yolos
 from matchloss.types import QuerySet, Targets
