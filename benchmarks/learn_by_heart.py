@@ -60,7 +60,7 @@ class ByHeart(DetectionTask):
         self.few = First(self.training)
         self.validation, self.training_size = self.few, IMAGES
 
-    def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def sample(self, index: int, rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The whole image in the corner of the canvas, as in validation."""
         sample = self.few[index]
         fitted = letterbox(sample.image, long_side=max(self.size), pixels=self.method.pixels)

@@ -178,7 +178,7 @@ def task(tmp_path: Path) -> DetectionTask:
 
 
 def test_batch_holds_images_and_their_objects(task: DetectionTask) -> None:
-    samples = [task.sample(index, np.random.default_rng(index)) for index in range(6)]
+    samples = [task.sample(index, np.random.default_rng(index), 0) for index in range(6)]
     batch = task.collate(samples)
     assert isinstance(batch, Batch)
     assert batch.images.shape == (6, 3, 64, 96)
@@ -186,9 +186,9 @@ def test_batch_holds_images_and_their_objects(task: DetectionTask) -> None:
     assert not batch.targets.valid[0].any()  # the first image holds nothing
     assert batch.targets.valid[1:].any(1).all()
     assert task.loss(task.model, batch).total.isfinite()
-    again = task.sample(3, np.random.default_rng(3))
+    again = task.sample(3, np.random.default_rng(3), 0)
     assert torch.equal(again[0], samples[3][0])
-    other = task.sample(3, np.random.default_rng(4))
+    other = task.sample(3, np.random.default_rng(4), 0)
     assert not torch.equal(other[0], samples[3][0])
 
 

@@ -193,9 +193,9 @@ def test_numpy_generator_of_a_sample_is_its_own(tmp_path: Path) -> None:
     seen: list[float] = []
 
     class Watched(ToyTask):
-        def sample(self, index: int, rng: np.random.Generator) -> tuple[torch.Tensor, int]:
+        def sample(self, index: int, rng: np.random.Generator, step: int) -> tuple[torch.Tensor, int]:
             seen.append(float(rng.random()))
-            return super().sample(index, rng)
+            return super().sample(index, rng, step)
 
         def validate(self, model: nn.Module, fabric: object) -> dict[str, float]:
             return {"accuracy": 0.0}

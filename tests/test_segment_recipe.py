@@ -181,7 +181,7 @@ def test_speed_counts_samples_and_time_left(monkeypatch: pytest.MonkeyPatch) -> 
 def test_sample_nuclei_are_readable() -> None:
     settings = Settings(data=str(Path(__file__).parents[1] / "samples" / "nuclei"))
     task = segment.SegmentationTask(settings, Path("no-run"))
-    image, labels = task.sample(0, np.random.default_rng(0))
+    image, labels = task.sample(0, np.random.default_rng(0), 0)
     assert image.shape == (3, 128, 128)
     assert labels.shape == (128, 128)
     batch = task.collate([(image, labels)] * 2)

@@ -44,7 +44,7 @@ class ToyTask:
             nn.Conv2d(1, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), dropout, nn.Flatten(), nn.Linear(288, 2)
         )
 
-    def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, int]:
+    def sample(self, index: int, rng: np.random.Generator, step: int) -> tuple[Tensor, int]:
         if index == self.settings.bad_sample:
             raise DataError(f"sample {index} is damaged: made so")
         image = rng.normal(size=(1, 8, 8)) * (0.2 + index % 2) + index
@@ -63,7 +63,7 @@ class ToyTask:
         return LossTerms(cross_entropy + size, terms, {"positives": labels.sum()})
 
     def validate(self, model: nn.Module, fabric: object) -> dict[str, float]:
-        images, labels = self.collate([self.sample(index, np.random.default_rng(index)) for index in (4, 5, 6, 7)])
+        images, labels = self.collate([self.sample(index, np.random.default_rng(index), 0) for index in (4, 5, 6, 7)])
         probability = model(images).softmax(1).gather(1, labels[:, None]).mean()
         before = self.memory.get("probability", probability)
         self.memory = {"probability": probability.clone()}

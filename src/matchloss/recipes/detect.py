@@ -62,7 +62,7 @@ class DetectionTask:
         self.model = build_model(settings, len(self.classes), run, pretrained=not (run / LAST).is_file())
         self.memory: dict[str, Tensor] = {}
 
-    def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def sample(self, index: int, rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Read and augment."""
         settings, pixels = self.settings, self.method.pixels
         image, boxes, labels, ignore = augment_boxes(

@@ -71,7 +71,7 @@ class SegmentationTask:
         )
         self.memory: dict[str, Tensor] = {}
 
-    def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def sample(self, index: int, rng: np.random.Generator, step: int) -> tuple[Tensor, Tensor]:
         """Read and augment."""
         return augment(self.training[index], rng, size=self.settings.crop, turn=self.settings.turn)
 

@@ -60,13 +60,13 @@ class _StepSampler(Sampler[list[Draw]]):
 class _Samples(Dataset[Any]):
     """Gives each draw a random generator of its own, so that no process or worker order matters."""
 
-    def __init__(self, sample: Callable[[int, np.random.Generator], Any], seed: int) -> None:
+    def __init__(self, sample: Callable[[int, np.random.Generator, int], Any], seed: int) -> None:
         self.sample, self.seed = sample, seed
 
     def __getitem__(self, draw: Draw) -> Any:
         rng = np.random.default_rng((1, self.seed, draw.step, draw.position))
         try:
-            return self.sample(draw.sample, rng)
+            return self.sample(draw.sample, rng, draw.step)
         except DataError as error:
             # Raised in a worker it would come out wrapped in a stack trace; the training loop raises it instead.
             return error

@@ -20,8 +20,8 @@ class Task(Protocol):
     memory: dict[str, Tensor]
     """What a validation leaves for the next one to compare with; part of the checkpoint, empty at first."""
 
-    def sample(self, index: int, rng: np.random.Generator) -> Any:
-        """Read and augment a training sample, with ``rng`` as the only source of chance."""
+    def sample(self, index: int, rng: np.random.Generator, step: int) -> Any:
+        """Read and augment a training sample for a step, with ``rng`` as the only source of chance."""
 
     def collate(self, samples: list[Any]) -> Any:
         """Put samples together: tensors in tuples, lists or dicts, which the engine moves to the device."""
