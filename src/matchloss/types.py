@@ -114,8 +114,8 @@ class EASTMaps(NamedTuple):
     score: Tensor
     """``(B, 1, h, w)`` float, 1 inside the shrunk words."""
     geometry: Tensor
-    """``(B, 5, h, w)``: distances to the four edges, in pixels of the input, and the angle, in radians, counter-clockwise
-    on the screen; or ``(B, 8, h, w)``: x and y offsets to the four corners. 0 where the score is."""
+    """``(B, 5, h, w)``: distances to the four edges, in pixels of the input, and the angle, in radians,
+    counter-clockwise on the screen; or ``(B, 8, h, w)``: x and y offsets to the four corners. 0 where the score is."""
     mask: Tensor
     """``(B, 1, h, w)`` bool, False where a pixel must not count: unreadable, tiny and hidden words."""
     word_index: Tensor
@@ -134,7 +134,7 @@ class DBMaps(NamedTuple):
     threshold: Tensor
     """``(B, 1, h, w)`` float, highest on the words' outlines."""
     threshold_mask: Tensor
-    """``(B, 1, h, w)`` bool, True near an outline, where alone the threshold is compared."""
+    """``(B, 1, h, w)`` bool, True in the words and around them, where alone the threshold is compared."""
 
 
 class Targets(NamedTuple):
