@@ -19,10 +19,10 @@ class Inputs:
     """Further tensors the loss needs, by keyword."""
 
     def over_predictions(self, mask: Tensor) -> Tensor:
-        """A mask of `mask_shape` with the dimension it lacks: the coordinates come last, the classes second."""
-        if mask.shape == self.predictions.shape:
-            return mask
-        return mask.unsqueeze(-1 if mask.shape == self.predictions.shape[:-1] else 1)
+        """A mask of `mask_shape` with the dimensions it lacks: the coordinates come last, the classes second."""
+        if mask.shape == self.predictions.shape[: mask.ndim]:
+            return mask.reshape(*mask.shape, *[1] * (self.predictions.ndim - mask.ndim))
+        return mask.unsqueeze(1)
 
 
 def generator(seed: int) -> torch.Generator:
@@ -194,4 +194,122 @@ def extreme_boxes(inputs: Inputs) -> Iterator[Inputs]:
         yield replace(inputs, predictions=same, targets=same)
         yield replace(inputs, predictions=same[..., [2, 3, 0, 1]], targets=same)
     yield replace(inputs, predictions=1e-3 * boxes, targets=1e-3 * targets)
+    yield replace(inputs, predictions=targets)
+
+
+def edge_pairs(batch: int) -> Inputs:
+    """(N, 5, 4) distances: near the target, within it, around it, longer in one axis, and with the point outside."""
+    rng = generator(31)
+    pairs = torch.tensor(
+        [
+            [[3.0, 5.0, 4.0, 6.0], [4.0, 4.0, 3.0, 7.0]],
+            [[1.0, 2.0, 1.5, 2.5], [6.0, 7.0, 5.0, 8.0]],
+            [[9.0, 8.0, 7.0, 6.0], [2.0, 1.0, 2.5, 1.5]],
+            [[1.0, 9.0, 8.0, 1.5], [8.0, 2.0, 2.0, 9.0]],
+            [[-1.0, 6.0, 9.0, -0.6], [2.0, 7.0, 5.0, 3.0]],
+        ],
+        dtype=torch.float64,
+    )
+    pairs = pairs + 0.4 * torch.rand(batch, *pairs.shape, generator=rng, dtype=torch.float64)
+    return Inputs(pairs[:, :, 0], pairs[:, :, 1], (batch, len(pairs[0])))
+
+
+def extreme_edges(inputs: Inputs) -> Iterator[Inputs]:
+    """Distances that are zero on one axis or on both, negative, tiny, huge, and equal to their targets."""
+    yield from extreme_logits(inputs)
+    edges, targets = inputs.predictions, inputs.targets
+    on_one_axis = torch.tensor([1.0, 0.0, 1.0, 0.0], dtype=torch.float64)
+    for one in (0 * edges, on_one_axis * edges, -edges, 3e3 * edges, -3e3 * edges, 1e-3 * edges):
+        yield replace(inputs, predictions=one)
+        yield replace(inputs, targets=one)
+        same = one.bfloat16().half().to(one.dtype)
+        yield replace(inputs, predictions=same, targets=same)
+    yield replace(inputs, predictions=1e-3 * edges, targets=1e-3 * targets)
+    yield replace(inputs, predictions=3e3 * edges, targets=3e3 * targets)
+
+
+def angle_pairs(batch: int) -> Inputs:
+    """(N, 4) angles, some of them whole turns away."""
+    rng = generator(32)
+    angles = 4 * torch.randn(batch, 4, generator=rng, dtype=torch.float64)
+    targets = angles + torch.randn(batch, 4, generator=rng, dtype=torch.float64)
+    return Inputs(angles, targets, tuple(angles.shape))
+
+
+def rotated_pairs(batch: int) -> Inputs:
+    """(N, 5, 5) boxes turned any way: near the target, inside it, around it, apart from it, across it; sides apart."""
+    rng = generator(33)
+    pairs = torch.tensor(
+        [
+            [[4.0, 5.0, 6.0, 3.0, 0.3], [4.5, 4.6, 7.0, 3.5, 0.6]],
+            [[5.0, 4.0, 2.0, 1.5, -0.8], [5.5, 5.0, 9.0, 7.0, 0.4]],
+            [[5.0, 5.0, 14.0, 12.0, 2.0], [3.5, 4.0, 5.0, 3.0, -0.4]],
+            [[1.0, 1.0, 3.0, 2.0, 0.9], [9.0, 12.0, 4.0, 2.0, -1.2]],
+            [[2.0, 3.0, 14.0, 1.5, 1.2], [2.5, 2.0, 13.0, 1.0, -0.2]],
+        ],
+        dtype=torch.float64,
+    )
+    pairs = pairs + 0.2 * torch.rand(batch, *pairs.shape, generator=rng, dtype=torch.float64)
+    return Inputs(pairs[:, :, 0], pairs[:, :, 1], (batch, len(pairs[0])))
+
+
+def extreme_rotated(inputs: Inputs) -> Iterator[Inputs]:
+    """Rotated boxes without area, of negative size, thin, far away, tiny, huge, equal to their targets."""
+    yield from extreme_logits(inputs)
+    boxes, targets = inputs.predictions, inputs.targets
+    factors = {
+        "point": (1.0, 1.0, 0.0, 0.0, 1.0),
+        "line": (1.0, 1.0, 1.0, 0.0, 1.0),
+        "upright line": (1.0, 1.0, 0.0, 1.0, 0.0),
+        "negative": (1.0, 1.0, -1.0, 1.0, 1.0),
+        "thin": (1.0, 1.0, 100.0, 1e-3, 1.0),
+        "huge": (4e3, 4e3, 4e3, 4e3, 1.0),
+        "tiny": (1e-3, 1e-3, 1e-3, 1e-3, 1.0),
+        "turned often": (1.0, 1.0, 1.0, 1.0, 1e3),
+        "upright": (1.0, 1.0, 1.0, 1.0, 0.0),
+    }
+    odd = [boxes * torch.tensor(factor, dtype=boxes.dtype) for factor in factors.values()]
+    odd.append(boxes + torch.tensor([3e4, -3e4, 0.0, 0.0, 0.0], dtype=boxes.dtype))
+    for one in odd:
+        yield replace(inputs, predictions=one)
+        yield replace(inputs, targets=one)
+        same = one.bfloat16().half().to(one.dtype)
+        yield replace(inputs, predictions=same, targets=same)
+    tiny = torch.tensor(factors["tiny"], dtype=boxes.dtype)
+    yield replace(inputs, predictions=tiny * boxes, targets=tiny * targets)
+    yield replace(inputs, predictions=targets)
+
+
+def quad_pairs(batch: int) -> Inputs:
+    """(N, 4, 4, 2) quads in each order of the corners: near their targets, away by pixels, no corner on a kink."""
+    rng = generator(40)
+    word = torch.tensor([[1.0, 2.0], [9.0, 3.0], [8.5, 6.0], [0.5, 5.5]], dtype=torch.float64)
+    targets = word + torch.rand(batch, 4, 4, 2, generator=rng, dtype=torch.float64)
+    shifts = torch.tensor([0.3, 4.0, 0.2, 2.5], dtype=torch.float64)[:, None, None]
+    noise = torch.rand(targets.shape, generator=rng, dtype=torch.float64) * 0.4
+    quads = torch.stack([targets[:, first].roll(first, 1) for first in range(4)], 1) + shifts + noise
+    return Inputs(quads, targets, (batch, 4))
+
+
+def measured_quads(batch: int) -> Inputs:
+    """The same with the lengths of edges given, which are not those of the targets."""
+    inputs = quad_pairs(batch)
+    edges = torch.rand(batch, 4, generator=generator(41), dtype=torch.float64) + 2
+    return Inputs(inputs.predictions, inputs.targets, inputs.mask_shape, {"shortest_edge": edges})
+
+
+def extreme_quads(inputs: Inputs) -> Iterator[Inputs]:
+    """Quads far away, equal to their targets, and targets without a side, a height or an area."""
+    yield from extreme_logits(inputs)
+    targets = inputs.targets
+    for odd in (
+        targets[..., [0, 0, 2, 3], :],
+        targets[..., [0, 1, 1, 0], :],
+        targets[..., [0, 0, 0, 0], :],
+        1e-3 * targets,
+        targets + 3e4,
+        torch.zeros_like(targets),
+    ):
+        yield replace(inputs, targets=odd)
+        yield replace(inputs, predictions=odd)
     yield replace(inputs, predictions=targets)

@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from torch.testing import assert_close
 
 from host_reads import NoHostReads
-from matchloss.geometry import convert_angles, corners_to_rotated, cxcywha_boxes, rotated_corners
+from matchloss.geometry import (
+    convert_angles,
+    corners_to_rotated,
+    rotated_corners,
+    rotated_fractions,
+    rotated_pixels,
+)
 from matchloss.types import Targets
 from reference.rotated import box_corners
 from rotated_pairs import box, random_rotated, rotated
@@ -108,12 +114,17 @@ def targets(box_format: str, *numbers: float, normalized: bool = False, size=Non
 
 def test_boxes_of_targets() -> None:
     wanted = [[[20.0, 10.0, 40.0, 20.0, 0.0]]]
-    assert cxcywha_boxes("x", targets("xyxy", 0, 0, 40, 20)).tolist() == wanted
+    assert rotated_pixels("x", targets("xyxy", 0, 0, 40, 20)).tolist() == wanted
     fractions = targets("cxcywh", 0.5, 0.5, 1, 1, normalized=True, size=(20, 40))
-    assert cxcywha_boxes("x", fractions).tolist() == wanted
-    assert cxcywha_boxes("x", targets("cxcywha", 1, 2, 3, 4, 5)).tolist() == [[[1.0, 2.0, 3.0, 4.0, 5.0]]]
-    with pytest.raises(ValueError, match="somebody: expected rotated boxes in pixels, got fractions"):
-        cxcywha_boxes("somebody", targets("cxcywha", 0.5, 0.5, 1, 1, 0, normalized=True, size=(20, 40)))
+    assert rotated_pixels("x", fractions).tolist() == wanted
+    assert rotated_pixels("x", targets("cxcywha", 1, 2, 3, 4, 5)).tolist() == [[[1.0, 2.0, 3.0, 4.0, 5.0]]]
+    turned = targets("cxcywha", 0.5, 0.5, 1, 1, 0.25, normalized=True, size=(20, 40))
+    assert rotated_pixels("x", turned).tolist() == [[[20.0, 10.0, 40.0, 20.0, 0.25]]]
+    assert rotated_fractions("x", turned._replace(boxes=rotated_pixels("x", turned), normalized=False)).tolist() == [
+        [[0.5, 0.5, 1.0, 1.0, 0.25]]
+    ]
+    with pytest.raises(ValueError, match=r"somebody: expected Targets with image_size=\(H, W\)"):
+        rotated_pixels("somebody", targets("cxcywha", 0.5, 0.5, 1, 1, 0, normalized=True))
 
 
 def test_gradients_half_precision_tracing_and_host_reads() -> None:

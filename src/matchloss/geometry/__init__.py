@@ -70,13 +70,17 @@ from .rotated_boxes import (
     AngleConvention as AngleConvention,
     convert_angles as convert_angles,
     corners_to_rotated as corners_to_rotated,
-    cxcywha_boxes as cxcywha_boxes,
     rotated_corners as rotated_corners,
 )
 from .rotated_overlaps import (
     rotated_box_diou as rotated_box_diou,
     rotated_box_giou as rotated_box_giou,
     rotated_box_iou as rotated_box_iou,
+)
+from .rotated_targets import (
+    rotated_fractions as rotated_fractions,
+    rotated_pixels as rotated_pixels,
+    rotated_to_pixels as rotated_to_pixels,
 )
 from .sampling import (
     random_points as random_points,

@@ -1,4 +1,4 @@
-"""Rotated boxes ``(cx, cy, w, h, a)``: corners, the angle conventions of the field, and the boxes of `Targets`."""
+"""Rotated boxes ``(cx, cy, w, h, a)``: corners, and the angle conventions of the field."""
 
 import math
 from typing import Literal
@@ -7,8 +7,6 @@ import torch
 from torch import Tensor
 
 from .._core import check_option, to_compute
-from ..types import Targets
-from .boxes import xyxy_boxes, xyxy_to_cxcywh
 
 AngleConvention = Literal["radians", "le90", "le135", "oc", "oc_old", "east"]
 
@@ -132,22 +130,3 @@ def _wrap(angle: Tensor, low: float, period: float, closed: bool) -> Tensor:
         return torch.where(angle >= high, (angle - period).clamp(min=low), angle)
     angle = torch.where(angle > high, angle - period, angle)
     return torch.where(angle <= low, (angle + period).clamp(max=high), angle)
-
-
-def cxcywha_boxes(caller: str, targets: Targets) -> Tensor:
-    """Boxes of targets as ``(B, M, 5)`` rotated boxes in pixels; upright ones get the angle 0.
-
-    Raises:
-        ValueError: rotated boxes in fractions of an image, where a length has no one unit; fractions without a size.
-
-    Example:
-        >>> whole = {"boxes": torch.tensor([[0.0, 0.0, 40.0, 20.0]]), "labels": torch.tensor([0])}
-        >>> cxcywha_boxes("example", Targets.from_list([whole]))
-        tensor([[[20., 10., 40., 20.,  0.]]])
-    """
-    if targets.box_format != "cxcywha":
-        boxes = xyxy_to_cxcywh(xyxy_boxes(caller, targets))
-        return torch.cat([boxes, torch.zeros_like(boxes[..., :1])], dim=-1)
-    if targets.normalized:
-        raise ValueError(f"{caller}: expected rotated boxes in pixels, got fractions of the image")
-    return targets.boxes

@@ -49,6 +49,18 @@ from .inner_iou import InnerIoULoss as InnerIoULoss, inner_iou_loss as inner_iou
 from .shape_iou import ShapeIoULoss as ShapeIoULoss, shape_iou_loss as shape_iou_loss
 from .nwd import NWDLoss as NWDLoss, nwd_loss as nwd_loss
 
+# Rotated boxes and scene text
+from .edge_iou import EdgeIoULoss as EdgeIoULoss, edge_iou_loss as edge_iou_loss
+from .angle import AngleLoss as AngleLoss, angle_loss as angle_loss
+from .rotated_iou import RotatedIoULoss as RotatedIoULoss, rotated_iou_loss as rotated_iou_loss
+from .rotated_giou import RotatedGIoULoss as RotatedGIoULoss, rotated_giou_loss as rotated_giou_loss
+from .rotated_diou import RotatedDIoULoss as RotatedDIoULoss, rotated_diou_loss as rotated_diou_loss
+from .gwd import GWDLoss as GWDLoss, gwd_loss as gwd_loss
+from .kld import KLDLoss as KLDLoss, kld_loss as kld_loss
+from .kfiou import KFIoULoss as KFIoULoss, kfiou_loss as kfiou_loss
+from .probiou import ProbIoULoss as ProbIoULoss, probiou_loss as probiou_loss
+from .quad_smooth_l1 import QuadSmoothL1Loss as QuadSmoothL1Loss, quad_smooth_l1_loss as quad_smooth_l1_loss
+
 # Region overlap
 from .dice import SoftmaxDiceLoss as SoftmaxDiceLoss, softmax_dice_loss as softmax_dice_loss
 from .dice import SigmoidDiceLoss as SigmoidDiceLoss, sigmoid_dice_loss as sigmoid_dice_loss
@@ -56,12 +68,30 @@ from .jaccard import SoftmaxJaccardLoss as SoftmaxJaccardLoss, softmax_jaccard_l
 from .jaccard import SigmoidJaccardLoss as SigmoidJaccardLoss, sigmoid_jaccard_loss as sigmoid_jaccard_loss
 from .tversky import SoftmaxTverskyLoss as SoftmaxTverskyLoss, softmax_tversky_loss as softmax_tversky_loss
 from .tversky import SigmoidTverskyLoss as SigmoidTverskyLoss, sigmoid_tversky_loss as sigmoid_tversky_loss
-from .focal_tversky import SoftmaxFocalTverskyLoss as SoftmaxFocalTverskyLoss, softmax_focal_tversky_loss as softmax_focal_tversky_loss
-from .focal_tversky import SigmoidFocalTverskyLoss as SigmoidFocalTverskyLoss, sigmoid_focal_tversky_loss as sigmoid_focal_tversky_loss
-from .log_cosh_dice import SoftmaxLogCoshDiceLoss as SoftmaxLogCoshDiceLoss, softmax_log_cosh_dice_loss as softmax_log_cosh_dice_loss
-from .log_cosh_dice import SigmoidLogCoshDiceLoss as SigmoidLogCoshDiceLoss, sigmoid_log_cosh_dice_loss as sigmoid_log_cosh_dice_loss
-from .generalized_dice import SoftmaxGeneralizedDiceLoss as SoftmaxGeneralizedDiceLoss, softmax_generalized_dice_loss as softmax_generalized_dice_loss
-from .generalized_dice import SigmoidGeneralizedDiceLoss as SigmoidGeneralizedDiceLoss, sigmoid_generalized_dice_loss as sigmoid_generalized_dice_loss
+from .focal_tversky import (
+    SoftmaxFocalTverskyLoss as SoftmaxFocalTverskyLoss,
+    softmax_focal_tversky_loss as softmax_focal_tversky_loss,
+)
+from .focal_tversky import (
+    SigmoidFocalTverskyLoss as SigmoidFocalTverskyLoss,
+    sigmoid_focal_tversky_loss as sigmoid_focal_tversky_loss,
+)
+from .log_cosh_dice import (
+    SoftmaxLogCoshDiceLoss as SoftmaxLogCoshDiceLoss,
+    softmax_log_cosh_dice_loss as softmax_log_cosh_dice_loss,
+)
+from .log_cosh_dice import (
+    SigmoidLogCoshDiceLoss as SigmoidLogCoshDiceLoss,
+    sigmoid_log_cosh_dice_loss as sigmoid_log_cosh_dice_loss,
+)
+from .generalized_dice import (
+    SoftmaxGeneralizedDiceLoss as SoftmaxGeneralizedDiceLoss,
+    softmax_generalized_dice_loss as softmax_generalized_dice_loss,
+)
+from .generalized_dice import (
+    SigmoidGeneralizedDiceLoss as SigmoidGeneralizedDiceLoss,
+    sigmoid_generalized_dice_loss as sigmoid_generalized_dice_loss,
+)
 from .lovasz_softmax import LovaszSoftmaxLoss as LovaszSoftmaxLoss, lovasz_softmax_loss as lovasz_softmax_loss
 from .lovasz_hinge import LovaszHingeLoss as LovaszHingeLoss, lovasz_hinge_loss as lovasz_hinge_loss
 

@@ -13,7 +13,9 @@ from .. import losses
 from .boxes import over_boxes
 from .elementwise import over_difference, over_expectation, over_probability, over_right_class, over_share_of_positives
 from .panels import SUFFIXES, Curves, Line, Loss, Panel, draw
+from .quads import QUAD_SLICES
 from .regions import along_row, over_displacement, over_gaps, over_regions
+from .rotated import ROTATED_SLICES
 
 
 def plot(name: str, path: str | Path) -> Path:
@@ -230,6 +232,8 @@ OWN_SLICES: dict[str, Callable[[], list[Panel]]] = {
     "sigmoid_soft_cldice_loss": lambda: over_gaps(
         {"centre lines": losses.sigmoid_soft_cldice_loss, "Dice": losses.sigmoid_dice_loss}, softmax=False
     ),
+    **ROTATED_SLICES,
+    **QUAD_SLICES,
 }
 
 
