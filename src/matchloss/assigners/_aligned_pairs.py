@@ -5,11 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..geometry import box_ciou, box_iou, inside_boxes
+from ._box_kinds import OVERLAPS, ROTATED_OVERLAPS, farthest_side, inside, is_rotated, widened
 from ._rules import TaskAlignedRules
 from ._scene import Scene
-
-OVERLAPS = {"iou": box_iou, "ciou": box_ciou}
 
 
 class Pairs(NamedTuple):
@@ -45,7 +43,7 @@ def pairs_of_owners(rules: TaskAlignedRules, scene: Scene, owner: Tensor) -> Pai
         rules,
         scores=scene.scores.gather(2, labels).squeeze(2),
         boxes=scene.boxes,
-        targets=scene.targets.boxes.gather(1, row.unsqueeze(2).expand(-1, -1, 4)),
+        targets=scene.targets.boxes.gather(1, row.unsqueeze(2).expand(-1, -1, scene.boxes.shape[-1])),
         points=scene.points,
         strides=scene.strides,
         real=_finite(scene.boxes) & (owner >= 0),
@@ -62,15 +60,16 @@ def _compare(
     strides: Tensor | None,
     real: Tensor,
 ) -> Pairs:
-    overlap = OVERLAPS[rules.overlap](boxes, targets).clamp(min=0)
+    overlaps = ROTATED_OVERLAPS if is_rotated(boxes) else OVERLAPS
+    overlap = overlaps[rules.overlap](boxes, targets).clamp(min=0)
     metric = power(scores, rules.alpha) * power(overlap, rules.beta)
     # A NaN fails every comparison. The score is looked at by itself: to the power of 0, NaN is 1.
     possible = real & (scores >= 0) & (scores <= 1) & (overlap >= 0) & (metric >= 0) & (metric < torch.inf)
     if rules.reach is not None:
         assert strides is not None
-        possible = possible & (_farthest_side(points, targets) <= rules.reach * strides)
+        possible = possible & (farthest_side(points, targets) <= rules.reach * strides)
     metric, overlap = torch.where(possible, metric, 0.0), torch.where(possible, overlap, 0.0)
-    passes = possible & inside_boxes(points, widened(targets, rules.min_side), margin=rules.margin)
+    passes = possible & inside(points, widened(targets, rules.min_side), margin=rules.margin)
     if rules.min_overlap > 0:
         passes = passes & (overlap >= rules.min_overlap)
     if not rules.zero_metric:
@@ -98,28 +97,5 @@ def _whole_power(base: Tensor, exponent: int) -> Tensor:
     return half * half * base if exponent % 2 else half * half
 
 
-def widened(targets: Tensor, min_side: float | None) -> Tensor:
-    """Boxes with sides below ``min_side`` widened to it about the centre."""
-    if min_side is None:
-        return targets
-    x1, y1, x2, y2 = targets.unbind(-1)
-    half = min_side / 2
-    x, y = x1 / 2 + x2 / 2, y1 / 2 + y2 / 2
-    narrow, low = x2 - x1 < min_side, y2 - y1 < min_side
-    sides = (
-        torch.where(narrow, x - half, x1),
-        torch.where(low, y - half, y1),
-        torch.where(narrow, x + half, x2),
-        torch.where(low, y + half, y2),
-    )
-    return torch.stack(sides, dim=-1)
-
-
 def _finite(boxes: Tensor) -> Tensor:
     return boxes.isfinite().all(-1)
-
-
-def _farthest_side(points: Tensor, targets: Tensor) -> Tensor:
-    x, y = points.unbind(-1)
-    x1, y1, x2, y2 = targets.unbind(-1)
-    return torch.maximum(torch.maximum(x - x1, x2 - x), torch.maximum(y - y1, y2 - y))

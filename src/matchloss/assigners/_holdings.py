@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ._aligned_pairs import Pairs, pairs_of_rows
+from ._box_kinds import centers
 from ._candidates import largest
 from ._rules import TaskAlignedRules
 from ._scene import Scene
@@ -44,9 +45,8 @@ def give_points(rules: TaskAlignedRules, scene: Scene, owner: Tensor, metric: Te
 
 
 def _distance_to_center(points: Tensor, target: Tensor) -> Tensor:
-    x1, y1, x2, y2 = target.unbind(-1)
-    x, y = points.unbind(-1)
-    return (x - (x1 / 2 + x2 / 2)).square() + (y - (y1 / 2 + y2 / 2)).square()
+    (x, y), (center_x, center_y) = points.unbind(-1), centers(target)
+    return (x - center_x).square() + (y - center_y).square()
 
 
 def _nearest(distance: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from .._core import check_option, check_positive
 
-Overlap = Literal["iou", "ciou"]
+Overlap = Literal["iou", "ciou", "probiou"]
 Among = Literal["inside", "all"]
 Conflict = Literal["selected", "inside", "all"]
 
@@ -32,7 +32,7 @@ class TaskAlignedRules:
     def __post_init__(self) -> None:
         """Check the options."""
         name = type(self).__name__
-        check_option(name, "overlap", self.overlap, ("iou", "ciou"))
+        check_option(name, "overlap", self.overlap, ("iou", "ciou", "probiou"))
         check_option(name, "topk_among", self.topk_among, ("inside", "all"))
         check_option(name, "conflict", self.conflict, ("selected", "inside", "all"))
         for option in ("alpha", "beta", "margin", "min_overlap"):

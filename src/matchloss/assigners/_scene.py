@@ -9,6 +9,7 @@ from torch import Tensor
 from .._core import check_float, compute_dtype
 from ..geometry import target_chunks
 from ..types import Targets
+from ._box_kinds import is_proper, is_rotated
 from ._targets import ReadTargets, check_labels, read_targets
 
 
@@ -18,7 +19,7 @@ class Scene(NamedTuple):
     scores: Tensor
     """``(B, A, C)`` probabilities."""
     boxes: Tensor
-    """``(B, A, 4)`` xyxy in pixels."""
+    """``(B, A, 4)`` xyxy in pixels, or ``(B, A, 5)`` rotated."""
     points: Tensor
     """``(1 or B, A, 2)`` pixels."""
     strides: Tensor | None
@@ -33,7 +34,7 @@ class Scene(NamedTuple):
         strides = None if self.strides is None else self.strides.expand(images, -1).gather(1, index)
         return self._replace(
             scores=self.scores.gather(1, corners.expand(-1, -1, self.scores.shape[-1])),
-            boxes=self.boxes.gather(1, corners.expand(-1, -1, 4)),
+            boxes=self.boxes.gather(1, corners.expand(-1, -1, self.boxes.shape[-1])),
             points=self.points.expand(images, -1, -1).gather(1, corners.expand(-1, -1, 2)),
             strides=strides,
         )
@@ -41,40 +42,55 @@ class Scene(NamedTuple):
     def chunks(self) -> Iterator[slice]:
         """Rows of targets that are looked at together."""
         images, points = self.boxes.shape[:2]
+        if is_rotated(self.boxes):
+            points *= 8  # corners of what two of them share
         return target_chunks(images, self.targets.labels.shape[1], points)
 
 
 def read_scene(
-    caller: str, scores: Tensor, boxes: Tensor, points: Tensor, targets: Targets, strides: Tensor | None
+    caller: str,
+    scores: Tensor,
+    boxes: Tensor,
+    points: Tensor,
+    targets: Targets,
+    strides: Tensor | None,
+    *,
+    takes_rotated: bool = False,
 ) -> Scene:
     """Check shapes, widen half precision, and mark what can be matched: proper finite boxes of known classes."""
-    _check_shapes(caller, scores, boxes, points, targets, strides)
+    rotated = takes_rotated and (is_rotated(boxes) or targets.box_format == "cxcywha")
+    _check_shapes(caller, scores, boxes, points, targets, strides, numbers=5 if rotated else 4)
     dtype, classes = compute_dtype(boxes), scores.shape[-1]
-    read = read_targets(caller, targets, dtype)
+    read = read_targets(caller, targets, dtype, rotated=rotated)
     check_labels(caller, torch.where(read.matchable, read.labels, 0), classes)
     known = (read.labels >= 0) & (read.labels < classes)
-    x1, y1, x2, y2 = read.boxes.unbind(-1)
-    proper = (x2 >= x1) & (y2 >= y1)
     return Scene(
         scores=scores.detach().to(dtype),
         boxes=boxes.detach().to(dtype),
         points=points.to(dtype).unsqueeze(0),
         strides=None if strides is None else strides.to(dtype).unsqueeze(0),
         targets=read._replace(
-            labels=read.labels.long().clamp(0, classes - 1), matchable=read.matchable & proper & known
+            labels=read.labels.long().clamp(0, classes - 1), matchable=read.matchable & is_proper(read.boxes) & known
         ),
     )
 
 
 def _check_shapes(
-    caller: str, scores: Tensor, boxes: Tensor, points: Tensor, targets: Targets, strides: Tensor | None
+    caller: str,
+    scores: Tensor,
+    boxes: Tensor,
+    points: Tensor,
+    targets: Targets,
+    strides: Tensor | None,
+    *,
+    numbers: int,
 ) -> None:
     for name, values in (("scores", scores), ("boxes", boxes), ("points", points)):
         check_float(caller, name, values)
     if scores.ndim != 3 or scores.shape[-1] == 0:
         raise ValueError(f"{caller}: expected scores of shape (B, A, C) with C >= 1, got {tuple(scores.shape)}")
     images, count = scores.shape[:2]
-    wanted = {"boxes": (images, count, 4), "points": (count, 2), "strides": (count,)}
+    wanted = {"boxes": (images, count, numbers), "points": (count, 2), "strides": (count,)}
     for name, tensor in (("boxes", boxes), ("points", points), ("strides", strides)):
         if tensor is not None and tensor.shape != wanted[name]:
             raise ValueError(f"{caller}: expected {name} of shape {wanted[name]}, got {tuple(tensor.shape)}")

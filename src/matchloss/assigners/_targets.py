@@ -6,15 +6,17 @@ import torch
 from torch import Tensor
 
 from .._core import check_float
-from ..geometry import covered_by_regions, inside_boxes, nothing_set, target_chunks, xyxy_boxes
+from ..geometry import covered_by_regions, nothing_set, target_chunks, xyxy_boxes
+from ..geometry.rotated_targets import rotated_pixels
 from ..types import Assignment, Targets
+from ._box_kinds import inside as inside_of, is_proper
 
 
 class ReadTargets(NamedTuple):
     """Targets as assigners use them."""
 
     boxes: Tensor
-    """``(B, M, 4)`` xyxy in pixels; zeros where not finite."""
+    """``(B, M, 4)`` xyxy in pixels, or ``(B, M, 5)`` rotated; zeros where not finite."""
     labels: Tensor
     """``(B, M)`` int64."""
     matchable: Tensor
@@ -23,15 +25,17 @@ class ReadTargets(NamedTuple):
     """``(B, M)`` bool: an ignore region."""
 
 
-def read_targets(caller: str, targets: Targets, dtype: torch.dtype) -> ReadTargets:
+def read_targets(caller: str, targets: Targets, dtype: torch.dtype, *, rotated: bool = False) -> ReadTargets:
     """Boxes in pixels and of one dtype, with the rows that count."""
-    boxes = xyxy_boxes(caller, targets).detach().to(dtype)
+    if targets.box_format == "cxcywha" and not rotated:
+        matched_by = "TaskAlignedAssigner and HungarianAssigner match rotated ones"
+        raise ValueError(f"{caller}: expected upright targets, xyxy or cxcywh, got cxcywha; {matched_by}")
+    boxes = (rotated_pixels if rotated else xyxy_boxes)(caller, targets).detach().to(dtype)
     finite = boxes.isfinite().all(-1)
-    upright = (boxes[..., 2:] >= boxes[..., :2]).all(-1)
     return ReadTargets(
         boxes=torch.where(finite[..., None], boxes, 0.0),  # a NaN here would spread through sums and sorts
         labels=targets.labels,
-        matchable=targets.valid & ~targets.ignore & finite & upright,
+        matchable=targets.valid & ~targets.ignore & finite & is_proper(boxes),
         ignored=targets.valid & targets.ignore & finite,
     )
 
@@ -43,7 +47,7 @@ def in_ignore_regions(read: ReadTargets, points: Tensor) -> Tensor:
     if nothing_set(read.ignored):
         return inside
     for chunk in target_chunks(batch, targets, points.shape[-2]):
-        hit = inside_boxes(points.unsqueeze(-3), read.boxes[:, chunk, None])
+        hit = inside_of(points.unsqueeze(-3), read.boxes[:, chunk, None])
         inside = inside | (hit & read.ignored[:, chunk, None]).any(1)
     return inside
 

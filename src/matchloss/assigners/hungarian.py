@@ -10,7 +10,7 @@ from .._core import check_option, check_positive, has_numba, use_fast_path
 from ..types import Matching, MatchingCost, Targets
 from ._linear_assignment import linear_assignment
 from ._mask_cost import MaskCost, dice_cost, mask_cost, read_masks
-from ._matching_cost import ClassCost, class_cost, giou_cost, l1_cost
+from ._matching_cost import ClassCost, RotatedCost, class_cost, giou_cost, l1_cost, rotated_cost
 from ._queries import Queries, read_queries
 from ._targets import check_count
 
@@ -31,8 +31,9 @@ class HungarianAssigner:
     Shapes:
         logits: (..., B, Q, C), any float dtype; leading dimensions are layers or groups of queries, all of which are
             matched with the same targets, in one call. With softmax the last logit is for no object.
-        boxes: (..., B, Q, 4) cxcywh in fractions of the image.
-        targets: Targets of B images, in any box format; pixels need their image_size.
+        boxes: (..., B, Q, 4) cxcywh in fractions of the image; or (..., B, Q, 5), rotated, with an angle in radians,
+            clockwise on the screen, and the sides' lengths in pixels over the width and the height of the image.
+        targets: Targets of B images, in any box format; pixels, and rotated boxes, need their image_size.
         masks: (..., B, Q, h, w) logits, where a mask cost is on; then the targets have masks too.
         returns: Matching; query_of_target (..., B, M) and target_of_query (..., B, Q), both -1 where there is none.
 
@@ -42,6 +43,9 @@ class HungarianAssigner:
         mask_cost: "bce" (Mask2Former) or "focal" (MaskFormer).
         mask_points: compare masks at so many random points, the same for all masks of an image, instead of at all.
         alpha, gamma: of the focal costs.
+        rotated_cost: what takes the place of the GIoU where boxes are rotated, from -1 to 0: minus the ProbIoU, minus
+            1 / (1 + log(1 + KL divergence)), or minus the exact IoU, which is the same for all boxes apart. The L1 cost
+            then has a fifth number, the angle between the two over π, where half a turn is none.
         surplus: what becomes of targets beyond the number of queries. "leave": they have no query, and are counted.
             "share": each takes the query that is cheapest for it; ``query_of_target`` then holds a query more than
             once, ``target_of_query`` stays one to one.
@@ -87,10 +91,12 @@ class HungarianAssigner:
     mask_points: int | None = None
     alpha: float = 0.25
     gamma: float = 2.0
+    rotated_cost: RotatedCost = "probiou"
     surplus: Literal["leave", "share"] = "leave"
 
     def __post_init__(self) -> None:
         check_option(CALLER, "class_cost", self.class_cost, ("softmax", "focal"))
+        check_option(CALLER, "rotated_cost", self.rotated_cost, ("probiou", "kld", "iou"))
         check_option(CALLER, "surplus", self.surplus, ("leave", "share"))
         check_option(CALLER, "mask_cost", self.mask_cost, ("bce", "focal"))
         if self.mask_points is not None:
@@ -148,7 +154,7 @@ class HungarianAssigner:
         return (
             class_cost(queries, self.class_cost, alpha=self.alpha, gamma=self.gamma),
             l1_cost(queries),
-            giou_cost(queries),
+            giou_cost(queries) if queries.image_size is None else rotated_cost(queries, self.rotated_cost),
         )
 
     def _mask_parts(self, masks: Tensor | None, targets: Targets, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,6 +167,7 @@ class HungarianAssigner:
     def _total(self, queries: Queries) -> Tensor:
         """``(..., B, M, Q)``; what stands at targets that are not matchable does not count."""
         single = queries.boxes.device.type == "cpu" and queries.boxes.dtype == torch.float32
+        single = single and queries.image_size is None
         if single and (self.class_cost == "softmax" or self.gamma == 2) and use_fast_path() and has_numba():
             return self._total_with_numba(queries)
         return self._sum(*self._parts(queries))

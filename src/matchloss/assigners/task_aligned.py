@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
-from .._core import has_numba, use_fast_path
+from .._core import check_option, has_numba, use_fast_path
 from ..types import Assignment, Targets
 from ._aligned_numba import assign_with_numba
 from ._aligned_pairs import pairs_of_owners
+from ._box_kinds import OVERLAPS, ROTATED_OVERLAPS, is_rotated
 from ._candidates import select_candidates
 from ._conflicts import settle_conflicts
 from ._holdings import give_points, keep_best, soft_scores
@@ -30,16 +31,17 @@ class TaskAlignedAssigner(TaskAlignedRules):
 
     Shapes:
         scores: (B, A, C) probabilities.
-        boxes: (B, A, 4) xyxy in pixels.
+        boxes: (B, A, 4) xyxy in pixels, or (B, A, 5) rotated, with an angle in radians, clockwise on the screen.
         points: (A, 2) pixels, at best row by row.
-        targets: of B images, boxes xyxy or cxcywh.
+        targets: of B images, boxes xyxy or cxcywh; or rotated, beside rotated boxes.
         strides: (A,) pixels, for `reach` alone.
         returns: Assignment of (B, A) tensors, without a gradient.
 
     Args:
         topk: places of a target, k.
         alpha, beta: powers of probability and overlap.
-        overlap: "iou", or "ciou", which is 0 where the centres are far apart; below 0 counts as 0.
+        overlap: "iou", or "ciou", which is 0 where the centres are far apart; below 0 counts as 0. Of rotated boxes
+            "iou" or "probiou", which is cheaper.
         topk_among: who competes for the places: the points "inside" the target, or "all", of which those outside are
             dropped afterwards, so that a target may end with fewer, or none.
         conflict: which target gets a point that several selected: the one of highest overlap among those that
@@ -58,9 +60,9 @@ class TaskAlignedAssigner(TaskAlignedRules):
         eps: ε.
 
     Raises:
-        ValueError: shapes that do not fit, options out of range, `reach` without strides, rotated boxes; on the CPU
-            also a class that is not in [0, C). Elsewhere, where a look would stall the device, such a target is not
-            matched.
+        ValueError: shapes that do not fit, options out of range, `reach` without strides, an overlap of the other
+            kind of boxes; on the CPU also a class that is not in [0, C). Elsewhere, where a look would stall the
+            device, such a target is not matched.
 
     Reference:
         Feng et al. 2021, arXiv:2108.07755 (TOOD), eq. 1 to 3. Xu et al. 2022, arXiv:2203.16250 (PP-YOLOE).
@@ -111,9 +113,17 @@ class TaskAlignedAssigner(TaskAlignedRules):
         """Assign ``(B, A, C)`` probabilities and ``(B, A, 4)`` xyxy boxes of ``(A, 2)`` points, all in pixels."""
         if self.reach is not None and strides is None:
             raise ValueError("TaskAlignedAssigner: expected strides=(A,) pixels, since the option reach needs them")
-        scene = read_scene("TaskAlignedAssigner", scores, boxes, points, targets, strides)
-        # Numba on the CPU, the plain form elsewhere; their results are equal.
-        if use_fast_path() and boxes.device.type == "cpu" and scene.boxes.dtype == torch.float32 and has_numba():
+        scene = read_scene("TaskAlignedAssigner", scores, boxes, points, targets, strides, takes_rotated=True)
+        rotated = is_rotated(scene.boxes)
+        check_option("TaskAlignedAssigner", "overlap", self.overlap, tuple(ROTATED_OVERLAPS if rotated else OVERLAPS))
+        # Numba on the CPU, the plain form elsewhere and for rotated boxes; their results are equal.
+        if (
+            not rotated
+            and use_fast_path()
+            and boxes.device.type == "cpu"
+            and scene.boxes.dtype == torch.float32
+            and has_numba()
+        ):
             return assign_with_numba(self, scene)
         owner, soft = self._match(scene)
         return to_assignment(scene.targets, owner, soft, in_ignore_regions(scene.targets, scene.points))

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from .._core import use_fast_path
-from ..geometry import Points, box_iou, boxes_from_distances, distances_from_boxes, expected_distances
+from ..geometry import Points
 from ..losses import BalancedL1Loss, L1Loss, L2Loss, SmoothL1Loss, distribution_focal_loss
+from ._box_head import BoxHead, distances_to_sides, iou
 
 COORDINATE_LOSSES = (L1Loss, L2Loss, SmoothL1Loss, BalancedL1Loss)
 """Losses of four numbers one by one; every other box loss takes boxes."""
@@ -19,7 +20,7 @@ class BoxRows(NamedTuple):
     sides: Tensor
     """``(R, 4 * bins)`` as the model gives them, 0 for a negative."""
     boxes: Tensor
-    """``(R, 4)`` xyxy in pixels."""
+    """``(R, 4)`` xyxy in pixels, or ``(R, 5)`` rotated."""
     target_boxes: Tensor
     points: Tensor
     """``(R, 2)``."""
@@ -43,16 +44,17 @@ def rows_to_compare(positive: Tensor) -> Tensor:
     return torch.arange(positive.numel(), device=positive.device)
 
 
-def take_rows(sides: Tensor, points: Points, positive: Tensor, target_boxes: Tensor, weights: Tensor) -> BoxRows:
+def take_rows(head: BoxHead, points: Points, positive: Tensor, target_boxes: Tensor, weights: Tensor) -> BoxRows:
     """Decode the boxes to compare; only these have a gradient."""
-    batch, rows = len(sides), rows_to_compare(positive)
+    batch, rows = len(head.sides), rows_to_compare(positive)
     positive = positive.flatten()[rows]
     # A negative's distances may be anything, inf too, where all rows are taken.
-    sides = torch.where(positive[:, None], sides.flatten(0, 1)[rows], 0.0)
+    sides = torch.where(positive[:, None], head.sides.flatten(0, 1)[rows], 0.0)
+    angles = None if head.angles is None else torch.where(positive, head.angles.flatten()[rows], 0.0)
     centers, strides = points.centers.repeat(batch, 1)[rows], points.strides.repeat(batch)[rows][:, None]
     return BoxRows(
         sides,
-        boxes_from_distances(centers, expected_distances(sides) * strides),
+        BoxHead(sides, angles).boxes(centers, strides),
         target_boxes.flatten(0, 1)[rows],
         centers,
         strides,
@@ -73,7 +75,7 @@ def compare(module: nn.Module, rows: BoxRows) -> Tensor:
 def compare_distributions(rows: BoxRows) -> Tensor:
     """Weighted sum of DFL, the mean of the four sides; a target past the last bin counts as just before it."""
     bins = rows.sides.shape[-1] // 4
-    wanted = distances_from_boxes(rows.points, rows.target_boxes) / rows.strides
+    wanted = distances_to_sides(rows.points, rows.target_boxes) / rows.strides
     loss = distribution_focal_loss(
         rows.sides.reshape(-1, 4, bins),
         wanted.clamp(0, bins - 1.01),
@@ -86,5 +88,5 @@ def compare_distributions(rows: BoxRows) -> Tensor:
 @torch.no_grad()
 def mean_iou(rows: BoxRows) -> Tensor:
     """Mean IoU of the positives, 0 without any."""
-    iou = torch.where(rows.positive, box_iou(rows.boxes, rows.target_boxes), 0.0)
-    return iou.sum() / rows.positive.sum().clamp(min=1)
+    overlap = torch.where(rows.positive, iou(rows.boxes, rows.target_boxes), 0.0)
+    return overlap.sum() / rows.positive.sum().clamp(min=1)

@@ -17,7 +17,7 @@ class Matched(NamedTuple):
     probabilities: Tensor
     """``(B, A, C)``."""
     boxes: Tensor
-    """``(B, A, 4)`` xyxy in pixels."""
+    """``(B, A, 4)`` xyxy in pixels, or ``(B, A, 5)`` rotated."""
     points: Tensor
     """``(A, 2)`` where a prediction stands, in pixels."""
     strides: Tensor

@@ -113,9 +113,10 @@ def _repeat(targets: Targets, times: int) -> Targets:
 
 def _check(caller: str, queries: QuerySet, targets: Targets) -> None:
     logits, boxes, masks = queries.logits, queries.boxes, queries.masks
-    if logits.ndim != 4 or boxes.shape != (*logits.shape[:3], 4):
+    numbers = 5 if boxes.shape[-1] == 5 or targets.box_format == "cxcywha" else 4
+    if logits.ndim != 4 or boxes.shape != (*logits.shape[:3], numbers):
         got = f"{tuple(logits.shape[1:])} and {tuple(boxes.shape[1:])}"
-        raise ValueError(f"{caller}: expected logits (B, Q, C) and pred_boxes (B, Q, 4), got {got}")
+        raise ValueError(f"{caller}: expected logits (B, Q, C) and pred_boxes (B, Q, {numbers}), got {got}")
     if masks is not None and (masks.ndim != 5 or masks.shape[:3] != logits.shape[:3]):
         wanted = f"({logits.shape[1]}, {logits.shape[2]}, h, w)"
         raise ValueError(f"{caller}: expected pred_masks (B, Q, h, w), here {wanted}, got {tuple(masks.shape[1:])}")

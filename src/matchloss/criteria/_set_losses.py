@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from .._core import to_compute
 from ..geometry import covered_by_regions, cxcywh_boxes, cxcywh_to_xyxy
+from ..geometry.rotated_regions import covered_by_rotated_regions
+from ..geometry.rotated_targets import angles_apart, rotated_pixels, rotated_to_pixels
 from ..losses import CrossEntropyLoss, giou_loss, l1_loss
 from ..types import Assignment, Matching
 from ._class_rows import EXCLUSIVE_LOSSES, class_rows
@@ -31,13 +33,20 @@ def set_assignment(named: NamedSet, matching: Matching, rows: Rows, scores: Scor
     positive = index >= 0
     labels = torch.where(positive, take(named.targets.labels.unsqueeze(0), index.clamp(min=0)), -1)
     soft = positive.to(rows.iou.dtype) if scores == "hard" else _iou_of_queries(rows, index)
-    regions = cxcywh_to_xyxy(cxcywh_boxes("SetCriterion", named.targets))
-    crowds = named.targets.valid & named.targets.ignore
-    boxes = cxcywh_to_xyxy(to_compute(named.queries.boxes))
-    ignore = ~positive & covered_by_regions(boxes, regions, crowds, least=coverage)
+    ignore = ~positive & _in_ignore_regions(named, rows, coverage)
     if named.queries.counted is not None:
         ignore = ignore | ~named.queries.counted
     return Assignment(index, labels, soft, ignore)
+
+
+def _in_ignore_regions(named: NamedSet, rows: Rows, coverage: float) -> Tensor:
+    """``(L, B, Q)``: whether an ignore region covers this fraction of the query's box."""
+    boxes, crowds = to_compute(named.queries.boxes), named.targets.valid & named.targets.ignore
+    if rows.image_size is not None:
+        regions = rotated_pixels("SetCriterion", named.targets)
+        return covered_by_rotated_regions(rotated_to_pixels(boxes, rows.image_size), regions, crowds, least=coverage)
+    regions = cxcywh_to_xyxy(cxcywh_boxes("SetCriterion", named.targets))
+    return covered_by_regions(cxcywh_to_xyxy(boxes), regions, crowds, least=coverage)
 
 
 def _iou_of_queries(rows: Rows, target_of_query: Tensor) -> Tensor:
@@ -74,12 +83,19 @@ def _class_weights(module: nn.Module, assignment: Assignment) -> Tensor:
     return counted * module.class_weights[labels]
 
 
-def box_sums(rows: Rows) -> tuple[Tensor, Tensor]:
-    """``(L,)`` sums of L1, over the four coordinates, and of the GIoU loss."""
-    l1 = l1_loss(rows.boxes, rows.target_boxes, mask=rows.real.unsqueeze(-1), reduction="none").sum(-1)
-    corners, target_corners = cxcywh_to_xyxy(rows.boxes), cxcywh_to_xyxy(rows.target_boxes)
-    giou = giou_loss(corners, target_corners, mask=rows.real, reduction="none")
-    return (l1 * rows.weights).sum((1, 2)), (giou * rows.weights).sum((1, 2))
+def box_sums(rows: Rows, rotated_loss: nn.Module) -> dict[str, Tensor]:
+    """``(L,)`` sums of L1, over the numbers of a box, and of the GIoU loss or that of rotated boxes."""
+    coordinates, target_coordinates = rows.boxes[..., :4], rows.target_boxes[..., :4]
+    l1 = l1_loss(coordinates, target_coordinates, mask=rows.real.unsqueeze(-1), reduction="none").sum(-1)
+    if rows.image_size is None:
+        corners, target_corners = cxcywh_to_xyxy(rows.boxes), cxcywh_to_xyxy(rows.target_boxes)
+        giou = giou_loss(corners, target_corners, mask=rows.real, reduction="none")
+        return {"l1": (l1 * rows.weights).sum((1, 2)), "giou": (giou * rows.weights).sum((1, 2))}
+    angle, target_angle = (torch.where(rows.real, boxes[..., 4], 0.0) for boxes in (rows.boxes, rows.target_boxes))
+    l1 = l1 + angles_apart(angle, target_angle) / torch.pi
+    pixels, target_pixels = (rotated_to_pixels(boxes, rows.image_size) for boxes in (rows.boxes, rows.target_boxes))
+    rotated = rotated_loss(pixels, target_pixels, mask=rows.real)
+    return {"l1": (l1 * rows.weights).sum((1, 2)), "rotated": (rotated * rows.weights).sum((1, 2))}
 
 
 @torch.no_grad()

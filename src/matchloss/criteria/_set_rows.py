@@ -8,7 +8,8 @@ from torch import Tensor
 
 from .._core import to_compute
 from ..assigners import HungarianAssigner
-from ..geometry import box_iou, cxcywh_boxes, cxcywh_to_xyxy
+from ..geometry import box_iou, cxcywh_boxes, cxcywh_to_xyxy, rotated_box_iou
+from ..geometry.rotated_targets import Size, rotated_fractions, rotated_to_pixels, size_of
 from ..types import Matching, Targets
 from ._query_sets import NamedSet
 
@@ -28,13 +29,15 @@ class Rows(NamedTuple):
     real: Tensor
     """``(L, B, R)`` bool."""
     boxes: Tensor
-    """``(L, B, R, 4)`` cxcywh of the model, with a gradient; widened, or corners would be rounded to half precision."""
+    """``(L, B, R, 4 or 5)`` of the model, with a gradient; widened, or corners would be rounded to half precision."""
     target_boxes: Tensor
-    """``(L, B, R, 4)`` cxcywh."""
+    """``(L, B, R, 4 or 5)`` cxcywh in fractions, and of rotated boxes the angle."""
     weights: Tensor
     """``(L, B, R)`` of the targets, 0 where not real."""
     iou: Tensor
     """``(L, B, R)`` without a gradient, 0 where not real."""
+    image_size: Size | None
+    """``(H, W)`` where boxes are rotated, None else."""
 
 
 @torch.no_grad()
@@ -62,11 +65,19 @@ def take_rows(named: NamedSet, matching: Matching) -> Rows:
         real = real & counted.gather(2, query.clamp(min=0))
     query, target = torch.where(real, query, 0), torch.where(real, target, 0)
     boxes = to_compute(take(named.queries.boxes, query))
-    target_boxes = take(cxcywh_boxes("SetCriterion", named.targets).unsqueeze(0), target).to(boxes.dtype)
+    image_size = size_of("SetCriterion", named.targets) if boxes.shape[-1] == 5 else None
+    read = cxcywh_boxes if image_size is None else rotated_fractions
+    target_boxes = take(read("SetCriterion", named.targets).unsqueeze(0), target).to(boxes.dtype)
     weights = torch.where(real, take(named.targets.weights.unsqueeze(0), target), 0.0).to(boxes.dtype)
-    with torch.no_grad():
-        iou = torch.where(real, box_iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes)), 0.0)
-    return Rows(query, target, real, boxes, target_boxes, weights, iou)
+    iou = torch.where(real, _iou(boxes, target_boxes, image_size), 0.0)
+    return Rows(query, target, real, boxes, target_boxes, weights, iou, image_size)
+
+
+@torch.no_grad()
+def _iou(boxes: Tensor, target_boxes: Tensor, image_size: Size | None) -> Tensor:
+    if image_size is None:
+        return box_iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(target_boxes))
+    return rotated_box_iou(rotated_to_pixels(boxes, image_size), rotated_to_pixels(target_boxes, image_size))
 
 
 def _indices(named: NamedSet, matching: Matching) -> tuple[Tensor, Tensor]:

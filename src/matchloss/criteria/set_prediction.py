@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .._core import check_option, check_positive
 from ..assigners import HungarianAssigner
-from ..losses import CrossEntropyLoss, SigmoidFocalLoss, VarifocalLoss
+from ..losses import CrossEntropyLoss, ProbIoULoss, SigmoidFocalLoss, VarifocalLoss
 from ..types import LossTerms, Matching, Targets
 from ._class_rows import EXCLUSIVE_LOSSES
 from ._dense import elementwise
@@ -33,16 +33,17 @@ class SetCriterion(nn.Module):
 
     Shapes:
         outputs: a mapping with ``logits (B, Q, C)``, or ``(B, Q, C + 1)`` with softmax, the last for no object, and
-            ``pred_boxes (B, Q, 4)`` cxcywh in fractions of the image; optional ``pred_masks (B, Q, h, w)`` logits,
-            ``auxiliary_outputs``, a list with such a mapping a layer, ``encoder_outputs``, one of them, and
-            ``query_sets``, name -> QuerySet.
+            ``pred_boxes (B, Q, 4)`` cxcywh in fractions of the image, or ``(B, Q, 5)`` with an angle, read as by
+            :class:`HungarianAssigner`; optional ``pred_masks (B, Q, h, w)`` logits, ``auxiliary_outputs``, a list with
+            such a mapping a layer, ``encoder_outputs``, one of them, and ``query_sets``, name -> QuerySet.
         targets: a list with one dict an image: ``boxes`` cxcywh in fractions, ``labels`` or ``class_labels``, optional
-            ``masks (m, H, W)``, ``iscrowd`` or ``ignore``, ``weights``; or Targets in any format.
+            ``masks (m, H, W)``, ``iscrowd`` or ``ignore``, ``weights``; or Targets in any format, which angles need.
         normalizer: optional (), replaces N, for gradient accumulation. The divisor of softmax is the batch's own.
-        returns: LossTerms; terms ``class``, ``l1``, ``giou``, and with masks ``mask`` and ``dice``, of the last layer;
-            the same with ``_aux_0``, ``_encoder``, ``_NAME_0`` of the others. Stats of the last layer:
-            ``cardinality_error`` (images' mean), ``class_error`` in %, ``targets``, ``matched``, ``surplus`` (targets
-            beyond the number of queries), ``broken`` (non-finite pairs), ``ignored`` queries, ``mean_iou``.
+        returns: LossTerms; terms ``class``, ``l1``, ``giou`` (beside angles ``rotated``), and with masks ``mask`` and
+            ``dice``, of the last layer; the same with ``_aux_0``, ``_encoder``, ``_NAME_0`` of the others. Stats of the
+            last layer: ``cardinality_error`` (images' mean), ``class_error`` in %, ``targets``, ``matched``,
+            ``surplus`` (targets beyond the number of queries), ``broken`` (non-finite pairs), ``ignored`` queries,
+            ``mean_iou``.
 
     Args:
         num_classes: without no object.
@@ -56,6 +57,7 @@ class SetCriterion(nn.Module):
         mask_points: compare masks at so many points each, most of them where the model is unsure, instead of at all.
         groups: into how many groups the queries of all layers are split (Group DETR), each matched by itself.
         ignore_coverage: an unmatched query of whose box an ignore region covers this fraction costs nothing.
+        rotated_loss: module of boxes with an angle, in pixels, in the GIoU's place; None for ProbIoULoss.
 
     Raises:
         ValueError: missing outputs, shapes that do not fit, masks without targets of masks, on the CPU a label out of
@@ -100,6 +102,7 @@ class SetCriterion(nn.Module):
         mask_points: int | None = None,
         groups: int = 1,
         ignore_coverage: float = 0.5,
+        rotated_loss: nn.Module | None = None,
     ) -> None:
         super().__init__()
         check_positive(CALLER, "num_classes", num_classes)
@@ -116,15 +119,11 @@ class SetCriterion(nn.Module):
         self.num_classes, self.groups, self.ignore_coverage = num_classes, groups, ignore_coverage
         self.assigner = assigner
         self.class_loss = elementwise(class_loss)
+        self.rotated_loss = elementwise(rotated_loss or ProbIoULoss())
         self.scores: Scores = scores
         self.mask_points = mask_points
-        self.weights = {
-            "class": class_weight,
-            "l1": l1_weight,
-            "giou": giou_weight,
-            "mask": mask_weight,
-            "dice": dice_weight,
-        }
+        self.weights = {"class": class_weight, "l1": l1_weight, "giou": giou_weight, "rotated": giou_weight}
+        self.weights |= {"mask": mask_weight, "dice": dice_weight}
 
     @classmethod
     def detr(cls, num_classes: int) -> "SetCriterion":
@@ -205,14 +204,13 @@ class SetCriterion(nn.Module):
         rows = take_rows(named, matching)
         assignment = set_assignment(named, matching, rows, self.scores, self.ignore_coverage)
         classes, class_total = class_sums(self.class_loss, named, assignment)
-        l1, giou = box_sums(rows)
-        sums = {"class": classes, "l1": l1, "giou": giou, **self._masks(named, rows)}
+        sums = {"class": classes, **box_sums(rows, self.rotated_loss), **self._masks(named, rows)}
         objects = (named.targets.valid & ~named.targets.ignore).sum()
         broken = matching.stats.get("broken", torch.zeros_like(objects))
         return SetLoss(
             {name: of_layers(values, named) for name, values in sums.items()},
             of_layers(class_total, named),
-            objects.to(l1.dtype) * named.queries.groups,
+            objects.to(rows.weights.dtype) * named.queries.groups,
             named.queries.repeats * named.queries.groups,
             named.suffixes,
             named.queries.weight,

@@ -8,22 +8,14 @@ from torch import Tensor, nn
 
 from .._core import check_option, check_positive, normalizer as over_ranks
 from ..assigners import TaskAlignedAssigner
-from ..geometry import (
-    Levels,
-    Points,
-    box_iou,
-    boxes_from_distances,
-    expected_distances,
-    flatten_levels,
-    grid_points,
-    xyxy_boxes,
-)
+from ..geometry import Levels
 from ..losses import BinaryCrossEntropyLoss, CIoULoss, GIoULoss, QualityFocalLoss, VarifocalLoss
 from ..types import Assignment, LossTerms, Targets
 from ._assign import assign
-from ._box_rows import BoxRows, compare, compare_distributions, mean_iou, take_rows
+from ._box_head import DenseBatch, iou, read_batch
+from ._box_rows import COORDINATE_LOSSES, BoxRows, compare, compare_distributions, mean_iou, take_rows
 from ._class_rows import EXCLUSIVE_LOSSES, class_probabilities, class_rows
-from ._dense import Matched, count, elementwise, of_targets, read_targets
+from ._dense import Matched, count, elementwise, of_targets
 
 CALLER = "TaskAlignedCriterion"
 Scores = Literal["assigned", "iou", "hard"]
@@ -44,9 +36,10 @@ class TaskAlignedCriterion(nn.Module):
             and bottom in cells, as distributions over 0 .. bins - 1, or, with one bin, as numbers. Or one dict with
             ``logits (B, A, C)``, ``distances (B, A, 4 * bins)`` and ``sizes`` [(H, W), ...], which may be left out
             where the targets know their image_size. A class loss of exclusive classes wants C + 1 logits, the last
-            for background.
-        targets: Targets, or a list with one dict an image: ``boxes`` xyxy in pixels, ``labels``, and optional
-            ``ignore`` or ``iscrowd``, and ``weights``, which multiply the positives' terms.
+            for background. With ``angles (B, 1, H, W)`` or ``(B, A, 1)`` too, in radians and clockwise on the screen,
+            boxes are rotated: their distances run along their own axes.
+        targets: Targets, or a list with one dict an image: ``boxes`` xyxy in pixels, or beside angles cxcywha,
+            ``labels``, and optional ``ignore`` or ``iscrowd``, and ``weights``, which multiply the positives' terms.
         normalizer: optional (), replaces the divisor, for gradient accumulation; see ``matchloss._core.normalizer``.
         returns: LossTerms; terms ``class_positive``, ``class_negative``, ``box``, and where they are on ``dfl`` and
             ``coordinate``; stats ``positives``, ``score_sum``, ``mean_iou`` (of positives), ``targets``, ``starved``
@@ -58,7 +51,8 @@ class TaskAlignedCriterion(nn.Module):
         assigner: TaskAlignedAssigner, SimOTAAssigner, ATSSAssigner, MaxIoUAssigner, or any callable with the first
             one's arguments. The last two see squares of 8 strides about the points.
         class_loss: module; BCE, varifocal, quality focal, focal; or cross entropy or softmax focal.
-        box_loss: module of boxes in pixels (any IoU loss), or of four numbers, in cells (L1, L2, smooth L1).
+        box_loss: module of boxes in pixels (any IoU loss; beside angles one of rotated boxes, and an assigner with
+            one of their overlaps), or of four numbers, in cells (L1, L2, smooth L1).
         coordinate_loss: further module of four numbers beside an IoU loss, or None.
         scores: soft class targets: the assigner's, the IoU of the positive's box with its target, or 1.
         class_weight, box_weight, dfl_weight, coordinate_weight: factors of the terms; `dfl_weight` None where there is
@@ -166,9 +160,10 @@ class TaskAlignedCriterion(nn.Module):
         self, levels: Levels, targets: Targets | Sequence[dict[str, Tensor]], *, normalizer: Tensor | None = None
     ) -> LossTerms:
         """Match, compare, and divide once."""
-        targets, logits, sides, points = self._read(levels, targets)
-        assignment, _, boxes, *_ = self._match(targets, logits, sides, points)
-        target_boxes = of_targets(xyxy_boxes(CALLER, targets), assignment.target_index)
+        batch = self._read(levels, targets)
+        targets, logits = batch.targets, batch.logits
+        assignment, _, boxes, *_ = self._match(batch)
+        target_boxes = of_targets(batch.target_boxes(CALLER), assignment.target_index)
         scores = self._soft_scores(assignment, boxes, target_boxes)
         positive = assignment.target_index >= 0
         score_sum = scores.sum()
@@ -177,7 +172,7 @@ class TaskAlignedCriterion(nn.Module):
 
         classes = class_rows(self.class_loss, logits, assignment, scores)
         box_weights = weights * scores if self.weigh_boxes else weights
-        rows = take_rows(sides, points, positive, target_boxes, box_weights)
+        rows = take_rows(batch.head, batch.points, positive, target_boxes, box_weights)
         sums = {
             "class_positive": self.class_weight * torch.where(positive, classes * weights, 0.0).sum(),
             "class_negative": self.class_weight * torch.where(positive, 0.0, classes).sum(),
@@ -190,21 +185,19 @@ class TaskAlignedCriterion(nn.Module):
     @torch.no_grad()
     def match(self, levels: Levels, targets: Targets | Sequence[dict[str, Tensor]]) -> Matched:
         """Which prediction is trained on which target; :func:`matchloss.explain.explain_assignment` says why."""
-        return self._match(*self._read(levels, targets))
+        return self._match(self._read(levels, targets))
 
-    def _read(
-        self, levels: Levels, targets: Targets | Sequence[dict[str, Tensor]]
-    ) -> tuple[Targets, Tensor, Tensor, Points]:
-        targets = read_targets(targets)
-        logits, sides, sizes = flatten_levels(CALLER, levels, "distances", self.strides, image_size=targets.image_size)
-        self._check(logits, sides, targets)
-        return targets, logits, sides, grid_points(sizes, self.strides, device=sides.device)
+    def _read(self, levels: Levels, targets: Targets | Sequence[dict[str, Tensor]]) -> DenseBatch:
+        batch = read_batch(CALLER, levels, targets, self.strides)
+        self._check(batch)
+        return batch
 
     @torch.no_grad()
-    def _match(self, targets: Targets, logits: Tensor, sides: Tensor, points: Points) -> Matched:
-        boxes = boxes_from_distances(points.centers, expected_distances(sides) * points.strides[:, None])
-        probabilities = class_probabilities(logits, self.num_classes)
-        assignment = assign(self.assigner, probabilities, boxes, points, targets)
+    def _match(self, batch: DenseBatch) -> Matched:
+        points = batch.points
+        boxes = batch.head.boxes(points.centers, points.strides[:, None])
+        probabilities = class_probabilities(batch.logits, self.num_classes)
+        assignment = assign(self.assigner, probabilities, boxes, points, batch.targets)
         return Matched(assignment, probabilities, boxes, *points)
 
     @torch.no_grad()
@@ -215,7 +208,7 @@ class TaskAlignedCriterion(nn.Module):
             return assignment.scores.to(boxes.dtype)
         if self.scores == "hard":
             return positive.to(boxes.dtype)
-        return torch.where(positive, box_iou(boxes, target_boxes), 0.0)
+        return torch.where(positive, iou(boxes, target_boxes), 0.0)
 
     def _box_terms(self, rows: BoxRows) -> dict[str, Tensor]:
         """Weighted sums of the terms that only positives have."""
@@ -226,7 +219,8 @@ class TaskAlignedCriterion(nn.Module):
             terms["coordinate"] = self.coordinate_weight * compare(self.coordinate_loss, rows)
         return terms
 
-    def _check(self, logits: Tensor, sides: Tensor, targets: Targets) -> None:
+    def _check(self, batch: DenseBatch) -> None:
+        (targets, logits, (sides, angles), _) = batch
         exclusive = isinstance(self.class_loss, EXCLUSIVE_LOSSES)
         channels = self.num_classes + exclusive
         if logits.shape[-1] != channels:
@@ -241,3 +235,6 @@ class TaskAlignedCriterion(nn.Module):
             raise ValueError(f"{CALLER}: expected dfl_weight=None for distances of one bin, got {self.dfl_weight}")
         if len(targets.labels) != len(logits):
             raise ValueError(f"{CALLER}: expected targets of {len(logits)} images, got {len(targets.labels)}")
+        losses = (self.box_loss, self.coordinate_loss)
+        if angles is not None and any(isinstance(loss, COORDINATE_LOSSES) for loss in losses):
+            raise ValueError(f"{CALLER}: expected losses of rotated boxes beside angles, got {self.box_loss}")
