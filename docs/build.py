@@ -13,7 +13,7 @@ from reference_pages import DocsError, catalogue_page, check, loss_page, package
 from results_page import results_page
 
 import matchloss
-from matchloss import geometry, losses, postprocess
+from matchloss import evaluation, geometry, losses, postprocess
 from matchloss.catalogue import PACKAGES, Entry, entries
 from matchloss.plots import plot
 
@@ -23,17 +23,20 @@ REFERENCE, FIGURES = DOCS / "reference", DOCS / "figures"
 GUIDES = (
     "segmentation.md",
     "detection.md",
+    "text.md",
     "task_aligned.md",
     "set_prediction.md",
     "cross_entropy.md",
     "focal.md",
     "boxes.md",
+    "rotated.md",
     "adding_a_loss.md",
 )
 PARTS = {
     "types.md": ("Types", "What travels between the parts, and one switch, all from `matchloss` itself.", matchloss),
     "geometry.md": ("Geometry", "Boxes, points and anchors, from `matchloss.geometry`.", geometry),
     "postprocess.md": ("Postprocessing", "Decoding and suppression, from `matchloss.postprocess`.", postprocess),
+    "evaluation.md": ("Evaluation", "Protocols that no library has, from `matchloss.evaluation`.", evaluation),
 }
 LOADED = re.compile(
     r"<(?:link|script|img|iframe|source|object|embed)\b[^>]*?\b(?:src|href|data)=[\"']?((?:https?:)?//[^\"'\s>]+)"

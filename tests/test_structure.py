@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cases import LOSSES
-from matchloss import _core, assigners, criteria, losses
+from matchloss import _core, assigners, criteria, encoders, losses
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "matchloss"
@@ -131,7 +131,9 @@ def test_file_function_and_module_share_a_name() -> None:
 
 
 SECTIONS = ("Shapes:", "Args:", "Raises:", "Reference:", "Differs:", "Example:")
-DOCUMENTED = [case.function for case in LOSSES] + [*public(assigners).values(), *public(criteria).values()]
+DOCUMENTED = [case.function for case in LOSSES] + [
+    thing for package in (assigners, encoders, criteria) for thing in public(package).values()
+]
 
 
 @pytest.mark.parametrize("thing", dict.fromkeys(DOCUMENTED), ids=lambda thing: thing.__name__)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from . import assigners, criteria, losses
+from . import assigners, criteria, encoders, losses
 
-PACKAGES = {"losses": losses, "assigners": assigners, "criteria": criteria}
+PACKAGES = {"losses": losses, "assigners": assigners, "encoders": encoders, "criteria": criteria}
 """Those whose every name is catalogued."""
 
 SECTIONS = ("Shapes", "Args", "Raises", "Reference", "Differs", "Example")
@@ -80,7 +80,7 @@ def doc_parts(thing: object) -> dict[str, str]:
 
 
 def print_catalogue() -> None:
-    """Print all losses, assigners and criteria by heading.
+    """Print all losses, assigners, encoders and criteria by heading.
 
     Raises:
         ModuleNotFoundError: without rich, which comes with `matchloss[train]`.

@@ -7,5 +7,6 @@ What is slow to import is imported inside the commands, so that `--help` answers
 from matchloss.cli.commands import app, main
 from matchloss.cli.train_detect import train_detect
 from matchloss.cli.train_segment import train_segment
+from matchloss.cli.train_text import train_text
 
-__all__ = ["app", "main", "train_detect", "train_segment"]
+__all__ = ["app", "main", "train_detect", "train_segment", "train_text"]

@@ -11,6 +11,7 @@ import typer
 from matchloss.cli import options, scores
 from matchloss.cli.train_detect import train_detect
 from matchloss.cli.train_segment import train_segment
+from matchloss.cli.train_text import train_text
 from matchloss.recipes.data import DataError
 from matchloss.recipes.errors import RunError
 from matchloss.recipes.runs import kind_of
@@ -20,6 +21,7 @@ training = typer.Typer(help="Train a model.")
 app.add_typer(training, name="train")
 training.command("segment")(train_segment)
 training.command("detect")(train_detect)
+training.command("text")(train_text)
 
 
 def main() -> None:
@@ -66,11 +68,12 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for the pictures.", show_default=False)],
     checkpoint: options.Checkpoint = "best",
-    min_score: Annotated[float, typer.Option(min=0.0, max=1.0, help="Leave out less sure boxes (detections).")] = 0.3,
+    min_score: Annotated[float, typer.Option(min=0.0, max=1.0, help="Leave out less sure boxes and words.")] = 0.3,
 ) -> None:
     """Write what a run sees in each image, beside an overlay.
 
-    For a segmentation, a mask, which is a PNG whose values are the class indices; for a detection, a JSON of boxes.
+    For a segmentation, a mask, which is a PNG whose values are the class indices; for a detection, a JSON of boxes;
+    for a text detection, the corners of its words in a text file, as ICDAR's submissions have them.
     """
     stems = [image.stem for image in images]
     write = _predictor(run, checkpoint, min_score)
@@ -88,6 +91,10 @@ def _predictor(run: Path, checkpoint: str, min_score: float) -> Callable[[Path, 
         from matchloss.recipes import detect_results
 
         return partial(detect_results.predict_file, detect_results.load_trained(run, checkpoint), min_score=min_score)
+    if kind_of(run) == "text":
+        from matchloss.recipes import text_results
+
+        return partial(text_results.predict_file, text_results.load_trained(run, checkpoint), min_score=min_score)
     from matchloss.recipes import segment_results
 
     return partial(segment_results.predict_file, segment_results.load_trained(run, checkpoint))

@@ -1,7 +1,7 @@
 """Options that several commands share, and what turns them into settings."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
@@ -24,6 +24,12 @@ def one_of(*choices: str) -> Callable[[str], str]:
         return value
 
     return check
+
+
+def choice(text: str, choices: Iterable[str]) -> typer.models.OptionInfo:
+    """Make an option with few values, all named in its help."""
+    info: typer.models.OptionInfo = typer.Option(help=f"{text}: {', '.join(choices)}.", callback=one_of(*choices))
+    return info
 
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")

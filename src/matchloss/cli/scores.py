@@ -42,6 +42,10 @@ def _score(
             if classes:
                 raise RunError(f"--classes is for segmentations; {run} is a detection and knows its classes")
             _score_detection(run, data, split, checkpoint, skip_bad, page=page)
+        case "text":
+            if classes:
+                raise RunError(f"--classes is for segmentations; {run} is a text detection and has none")
+            _score_text(run, data, split, checkpoint, skip_bad, page=page)
 
 
 def _score_segmentation(
@@ -86,6 +90,27 @@ def _score_detection(run: Path, data: Path | None, split: str, checkpoint: str, 
     print(f"scores: {write_metrics(run, trained, evaluation)}")
     if page:
         print(f"page:  {write_detect_page(run, trained, evaluation)}")
+
+
+def _score_text(run: Path, data: Path | None, split: str, checkpoint: str, skip_bad: bool, *, page: bool) -> None:
+    from matchloss.recipes.text import open_data
+    from matchloss.recipes.text_page import score_table, write_text_page
+    from matchloss.recipes.text_results import evaluate, load_trained, write_metrics
+
+    trained = load_trained(run, checkpoint)
+    own = trained.settings
+    settings = replace(
+        own,
+        data=str(data.resolve()) if data else own.data,
+        format="auto" if data else own.format,  # another folder may be in another format
+        skip_bad=skip_bad or own.skip_bad,
+    )
+    evaluation = evaluate(trained, open_data(settings, split), split)
+    print(f"{split}: {evaluation.data.describe()}; {checkpoint}.pt after {trained.step} steps")
+    _print_table(score_table(evaluation))
+    print(f"scores: {write_metrics(run, trained, evaluation)}")
+    if page:
+        print(f"page:  {write_text_page(run, trained, evaluation)}")
 
 
 def _print_table(table: Table) -> None:

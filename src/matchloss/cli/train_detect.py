@@ -1,13 +1,12 @@
 """`matchloss train detect`."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from matchloss.cli import options
-from matchloss.cli.options import one_of, start_training, was_typed
+from matchloss.cli.options import choice, start_training, was_typed
 from matchloss.cli.scores import write_report
 from matchloss.recipes.data.boxes import FORMATS
 from matchloss.recipes.detect import KIND, MODEL, stored_settings, train
@@ -22,24 +21,19 @@ DEFAULTS = Settings(data="")
 MODELS = "resnet, yolos, detr or rtdetr (random weights), or the Hugging Face name or folder of a detector or backbone."
 
 
-def _choice(text: str, choices: Iterable[str]) -> typer.models.OptionInfo:
-    info: typer.models.OptionInfo = typer.Option(help=f"{text}: {', '.join(choices)}.", callback=one_of(*choices))
-    return info
-
-
 def train_detect(
     context: typer.Context,
     data: Annotated[Path | None, typer.Option(help="Images, boxes, and the lists of train and val.")] = None,
     out: options.Out = None,
     resume: options.Resume = False,
-    format: Annotated[str, _choice("How boxes are written", FORMATS)] = DEFAULTS.format,  # noqa: A002
+    format: Annotated[str, choice("How boxes are written", FORMATS)] = DEFAULTS.format,  # noqa: A002
     model: Annotated[str, typer.Option(help=MODELS)] = DEFAULTS.model,
-    head: Annotated[str, _choice("What predicts", HEADS)] = DEFAULTS.head,
-    preset: Annotated[str, _choice("Criterion as published, for the next three", ("none", *PRESETS))] = DEFAULTS.preset,
-    assigner: Annotated[str, _choice("Who learns which object", ASSIGNERS)] = DEFAULTS.assigner,
-    class_loss: Annotated[str, _choice("Loss of classes", CLASS_LOSSES)] = DEFAULTS.class_loss,
-    box_loss: Annotated[str, _choice("Loss of boxes", BOX_LOSSES)] = DEFAULTS.box_loss,
-    nms: Annotated[str, _choice("Which boxes are one object's", NMS)] = DEFAULTS.nms,
+    head: Annotated[str, choice("What predicts", HEADS)] = DEFAULTS.head,
+    preset: Annotated[str, choice("Criterion as published, for the next three", ("none", *PRESETS))] = DEFAULTS.preset,
+    assigner: Annotated[str, choice("Who learns which object", ASSIGNERS)] = DEFAULTS.assigner,
+    class_loss: Annotated[str, choice("Loss of classes", CLASS_LOSSES)] = DEFAULTS.class_loss,
+    box_loss: Annotated[str, choice("Loss of boxes", BOX_LOSSES)] = DEFAULTS.box_loss,
+    nms: Annotated[str, choice("Which boxes are one object's", NMS)] = DEFAULTS.nms,
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of training images; multiples of 32.")] = DEFAULTS.size,
     mosaic: Annotated[float, typer.Option(min=0, max=1, help="Chance of four images in one.")] = DEFAULTS.mosaic,
     turn: Annotated[bool, typer.Option(help="Flip and turn images; not where they have an up.")] = DEFAULTS.turn,

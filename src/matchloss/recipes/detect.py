@@ -21,6 +21,7 @@ from matchloss.recipes.detect_models import build_detector
 from matchloss.recipes.detect_pictures import draw_boxes
 from matchloss.recipes.detect_settings import SETTINGS, Settings, canvas
 from matchloss.recipes.errors import RunError
+from matchloss.recipes.gather import gather_images
 from matchloss.recipes.match_changes import NO_OBJECT, queries_of_objects, share_changed
 from matchloss.recipes.runs import CLASSES, check_free, create_run, main_process, read_classes, read_settings
 from matchloss.recipes.set_configs import QUERIES
@@ -125,13 +126,6 @@ class DetectionTask:
     def predict(self, model: nn.Module, image: Tensor) -> Detected:
         """Find the objects of an image."""
         return found_boxes(self.look(model, image), self.method.decode)
-
-
-def gather_images(rows: Tensor, count: int, fabric: "Fabric") -> Tensor:
-    """Rows of all images in their order, on the CPU, from those that each process has of every so many-th one."""
-    processes = fabric.world_size
-    gathered: Tensor = fabric.all_gather(rows.to(fabric.device)).reshape(processes, *rows.shape).cpu()
-    return gathered.transpose(0, 1).flatten(0, 1)[:count]
 
 
 def train(settings: Settings, run: Path, machine: Machine, *, resume: bool) -> None:

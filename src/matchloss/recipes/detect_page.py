@@ -16,6 +16,7 @@ from matchloss.recipes.report import (
     Section,
     Table,
     curve,
+    over_time,
     percent,
     spread,
     write_page,
@@ -52,7 +53,11 @@ def write_detect_page(run: Path, trained: Trained, evaluation: Evaluation) -> Pa
         Section(
             "Curves", "The training loss and its terms as logged, and the scores on val.", _curves(run, evaluation)
         ),
-        Section("AP50 over time", "Of the scores on val, by the clock and by processor time.", _over_time(run)),
+        Section(
+            "AP50 over time",
+            "Of the scores on val, by the clock and by processor time.",
+            over_time(read_history(run), "ap50", "AP50"),
+        ),
         Section("Examples", how_chosen, Gallery(("truth", "prediction"), rows, photos=True)),
     ]
     return write_page(run, f"Detection on {evaluation.data.root.name}", sections)
@@ -106,16 +111,6 @@ def _curves(run: Path, evaluation: Evaluation) -> Curves:
         title = "Share of objects matched with another query than before"
         plots[title] = {"match_changes": curve(scored, "scores", "match_changes")}
     return Curves(plots)
-
-
-def _over_time(run: Path) -> Curves:
-    scored = [record for record in read_history(run) if "scores" in record and "cpu_seconds" in record]
-    values = curve(scored, "scores", "ap50")[1]
-    lines = {
-        "by the clock": ([record["seconds"] / 60 for record in scored], values),
-        "processor time": ([record["cpu_seconds"] / 60 for record in scored], values),
-    }
-    return Curves({"AP50": lines}, across="minutes")
 
 
 def _image_ap50(evaluation: Evaluation, index: int) -> float:

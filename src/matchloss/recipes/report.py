@@ -116,6 +116,17 @@ def curve(records: list[dict[str, Any]], group: str, name: str) -> tuple[list[fl
     return [record["step"] for record in records], [math.nan if value is None else value for value in values]
 
 
+def over_time(records: list[dict[str, Any]], name: str, title: str) -> Curves:
+    """Draw a score of the history over the minutes of a training, by the clock and by processor time."""
+    scored = [record for record in records if "scores" in record and "cpu_seconds" in record]
+    values = curve(scored, "scores", name)[1]
+    lines = {
+        "by the clock": ([record["seconds"] / 60 for record in scored], values),
+        "processor time": ([record["cpu_seconds"] / 60 for record in scored], values),
+    }
+    return Curves({title: lines}, across="minutes")
+
+
 def spread(count: int, most: int) -> list[int]:
     """Choose at most so many of 0 .. count - 1, evenly, with the first and the last."""
     return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})

@@ -20,7 +20,7 @@ from matchloss.recipes.settings import TrainSettings
 SETTINGS = "settings.json"
 CLASSES = "classes.json"
 METRICS = "metrics.json"
-KINDS = {"segment": "segmentation", "detect": "detection"}
+KINDS = {"segment": "segmentation", "detect": "detection", "text": "text detection"}
 """The tasks, as `matchloss train` and the settings name them, and in words."""
 
 
