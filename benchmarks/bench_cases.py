@@ -12,6 +12,8 @@ from bench_assign import task_aligned_variants
 from bench_matching import set_prediction
 from bench_measure import Loss
 from bench_peers import peer
+from bench_text_maps import text_maps
+from bench_text_nms import text_nms
 from matchloss.criteria import SegmentationCriterion
 from matchloss.losses import (
     CrossEntropyLoss,
@@ -85,6 +87,11 @@ def cases(device: str, *, quick: bool) -> Iterator[Case]:
         yield task_aligned(count, device, generator, quick=quick)
     for title, leaf, variants, aims in set_prediction(device, generator, quick=quick):
         yield Case(title, leaf, variants, [Aim("matchloss", *aim) for aim in aims])
+    for title, leaf, variants, aims in (
+        *text_maps(device, generator, quick=quick),
+        *text_nms(device, generator, quick=quick),
+    ):
+        yield Case(title, leaf, variants, [Aim("matchloss", *aim) for aim in aims], differs=tuple(variants)[1:])
 
 
 def task_aligned(count: int, device: str, generator: torch.Generator, *, quick: bool) -> Case:

@@ -112,7 +112,9 @@ def time_steps(settings: Settings) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     times: dict[str, dict[str, list[float]]] = {whose: {"step": [], "loss": []} for whose in WHOSE}
     for number in range(TIMED_STEPS):
-        samples = [task.sample(int(index), rng, number) for index in rng.integers(0, task.training_size, settings.batch_size)]
+        samples = [
+            task.sample(int(index), rng, number) for index in rng.integers(0, task.training_size, settings.batch_size)
+        ]
         batch = task.collate(samples)
         for whose in WHOSE if number % 2 else reversed(WHOSE):
             step, loss = one_step(model, tasks[whose].criterion, batch)

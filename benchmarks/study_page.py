@@ -49,14 +49,19 @@ def _head(results: dict[str, Any]) -> list[str]:
 
 def _claims(results: dict[str, Any]) -> list[str]:
     summary = [[claim["saying"], f"**{claim['verdict']}**"] for claim in results["claims"]]
-    parts = ["## Verdicts", _table(("Said", "Here"), summary), RULE.replace("\n", " ")]
+    parts = ["## Verdicts", table(("Said", "Here"), summary), RULE.replace("\n", " ")]
     for claim in results["claims"]:
-        rows = [[row["label"], *_effect(row["effect"], row["ratio"])] for row in claim["rows"]]
-        header = ("Row", "Effect", "95% interval", "Margin", "Verdict")
-        parts += [f"### {claim['saying']}", f"Measured: {claim['measured']}.", _table(header, rows)]
+        parts += claim_parts(claim)
     count = sum(len(claim["rows"]) for claim in results["claims"])
     missing = 0.05 * count
     return [*parts, f"Of {count} intervals at 95%, expect {missing:.1f} to miss the true value by chance."]
+
+
+def claim_parts(claim: dict[str, Any]) -> list[str]:
+    """One claim with its rows."""
+    rows = [[row["label"], *_effect(row["effect"], row["ratio"])] for row in claim["rows"]]
+    header = ("Row", "Effect", "95% interval", "Margin", "Verdict")
+    return [f"### {claim['saying']}", f"Measured: {claim['measured']}.", table(header, rows)]
 
 
 def _effect(effect: dict[str, Any], ratio: bool) -> list[str]:
@@ -73,21 +78,21 @@ def _tables(results: dict[str, Any]) -> list[str]:
         "## All losses on whole images",
         "Mean and standard deviation over the seeds, on the validation images. *Spread* is the standard deviation of "
         "the gradient norm over its mean, and its 95th over its 5th percentile, in the second half of the training.",
-        _table(
+        table(
             ("Loss", "Foreground IoU", "Foreground Dice", "Steps to IoU 0.7", "Spread", "95th / 5th", "Seconds"),
             [[NAMES[loss], *_main_cells(_of(runs, loss, None))] for loss in LOSSES],
         ),
         "## Foreground shares",
         "![Foreground IoU by share of foreground](assets/study_segmentation_shares.svg)",
         "The gain over cross entropy has the 95% interval and the verdict of the rule above.",
-        _table(
+        table(
             ("Foreground", "Loss", "Foreground IoU", "Gain over cross entropy", "Spread", "95th / 5th"),
             [_share_cells(runs, share, loss) for share in SHARES for loss in SHARE_LOSSES],
         ),
         "![Gradient norm by step](assets/study_segmentation_norms.svg)",
         "## Before the first step",
         "Mean length of the gradient with respect to a pixel's logits, in millionths, with untrained weights.",
-        _table(
+        table(
             ("Foreground", "Loss", "On a foreground pixel", "On a background pixel", "Foreground's part of the whole"),
             [_start_cells(runs, share, loss) for share in SHARES for loss in SHARE_LOSSES],
         ),
@@ -102,8 +107,8 @@ def _main_cells(runs: Sequence[Record]) -> list[str]:
     reached = [run["steps_to_reach"] for run in runs]
     steps = ", ".join("never" if step is None else str(step) for step in reached)
     return [
-        _mean(runs, iou, ".3f"),
-        _mean(runs, lambda run: run["dice"], ".3f"),
+        mean_text(runs, iou, ".3f"),
+        mean_text(runs, lambda run: run["dice"], ".3f"),
         steps,
         *_spread_cells(runs),
         f"{np.mean([run['seconds'] for run in runs]):.0f}",
@@ -116,18 +121,18 @@ def _share_cells(runs: Sequence[Record], share: float, loss: str) -> list[str]:
     if loss != "cross_entropy":
         effect = compare(runs, loss, "cross_entropy", share, iou, IOU_MARGIN).effect
         gain = f"{effect.mean:+.3f} ({effect.low:+.3f} to {effect.high:+.3f}), {effect.verdict}"
-    return [f"{share:.0%}", NAMES[loss], _mean(of_loss, iou, ".3f"), gain, *_spread_cells(of_loss)]
+    return [f"{share:.0%}", NAMES[loss], mean_text(of_loss, iou, ".3f"), gain, *_spread_cells(of_loss)]
 
 
 def _spread_cells(runs: Sequence[Record]) -> list[str]:
     names = ("deviation_over_mean", "p95_over_p5")
-    return [_mean(runs, lambda run, name=name: run["norm_spread"][name], ".2f") for name in names]  # type: ignore[misc]
+    return [mean_text(runs, lambda run, name=name: run["norm_spread"][name], ".2f") for name in names]  # type: ignore[misc]
 
 
 def _start_cells(runs: Sequence[Record], share: float, loss: str) -> list[str]:
     starts = [run["at_start"] for run in _of(runs, loss, share)]
     on_object, around = (
-        _mean(starts, lambda start, name=name: 1e6 * start[name], ".2f")  # type: ignore[misc]
+        mean_text(starts, lambda start, name=name: 1e6 * start[name], ".2f")  # type: ignore[misc]
         for name in ("per_foreground_pixel", "per_background_pixel")
     )
     return [
@@ -135,14 +140,14 @@ def _start_cells(runs: Sequence[Record], share: float, loss: str) -> list[str]:
         NAMES[loss],
         on_object,
         around,
-        _mean(starts, lambda start: start["foreground_part"], ".3f"),
+        mean_text(starts, lambda start: start["foreground_part"], ".3f"),
     ]
 
 
 def _hard_table(runs: Sequence[Record]) -> str:
     parts = [run["hard_parts"] for run in _of(runs, "cross_entropy", None)]
-    rows = [[gamma, _mean(parts, lambda part, gamma=gamma: part[gamma], ".3f")] for gamma in parts[0]]  # type: ignore[misc]
-    return _table(("Gamma", "On the hardest tenth"), rows)
+    rows = [[gamma, mean_text(parts, lambda part, gamma=gamma: part[gamma], ".3f")] for gamma in parts[0]]  # type: ignore[misc]
+    return table(("Gamma", "On the hardest tenth"), rows)
 
 
 def _setting(results: dict[str, Any]) -> list[str]:
@@ -179,12 +184,14 @@ def _of(runs: Sequence[Record], loss: str, share: float | None) -> list[Record]:
     return [run for run in runs if run["loss_name"] == loss and run["share"] == share]
 
 
-def _mean(items: Sequence[Record], value: Callable[[Record], float], form: str) -> str:
+def mean_text(items: Sequence[Record], value: Callable[[Record], float], form: str) -> str:
+    """Mean and deviation."""
     values = [value(item) for item in items]
     deviation = f" ± {np.std(values, ddof=1):{form}}" if len(values) > 1 else ""
     return f"{np.mean(values):{form}}{deviation}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """In Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

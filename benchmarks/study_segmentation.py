@@ -8,22 +8,22 @@ Every finished run leaves one record in --out; killed and started again, the stu
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: the workers share the cores by processes
 
 import torch
 
-from matchloss.recipes.checkpoint import write_atomically, write_json
+from matchloss.recipes.checkpoint import write_json
 from provenance import ROOT, provenance
 from study_claims import claims_of
 from study_page import write_page
+from study_records import read_stored, record_path, train_missing, write_results
 from study_runs import Length, Run, planned
 
 RESULTS = ROOT / "benchmarks" / "results" / "study_segmentation.json"
@@ -39,13 +39,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     length = Length(**{name: getattr(options, name) for name in ("steps", "crop") if getattr(options, name)})
     header = {"data": options.data.resolve().name, "length": asdict(length)}
     runs = planned(options.seeds)
-    train_missing([run for run in runs if options.only in run.name], header, options)
+    train_missing(
+        [run for run in runs if options.only in run.name],
+        partial(train_one, header=header, data=options.data, out=options.out),
+        lambda run: read_record(options.out, run, header) is not None,
+        options.out,
+        options.jobs,
+    )
     records = [read_record(options.out, run, header) for run in runs]
     missing = sum(record is None for record in records)
     if missing:
         print(f"{missing} of {len(runs)} runs are still to be done; no results written")
         return
-    write_results(options.results, header, records)
+    torch.set_num_threads(1)  # as the runs did: it is written down
+    claims = [asdict(claim) for claim in claims_of(records)]
+    write_results(options.results, provenance() | header | {"claims": claims}, records)
     write_page(json.loads(options.results.read_text()), options.page_file)
     print(f"{len(runs)} runs: {options.results} and {options.page_file}")
 
@@ -74,27 +82,6 @@ def default_data() -> Path:
     return larger if larger.is_dir() else ROOT / "samples" / "nuclei"
 
 
-def train_missing(runs: list[Run], header: dict[str, object], options: argparse.Namespace) -> None:
-    """Fill the gaps, so many at a time; each record is written as soon as its run is over."""
-    runs = [run for run in runs if read_record(options.out, run, header) is None]
-    if not runs:
-        return
-    options.out.mkdir(parents=True, exist_ok=True)
-    if options.jobs == 1:
-        for count, run in enumerate(runs, start=1):
-            print(f"{count}/{len(runs)} {run.name}: {train_one(run, header, options.data, options.out)}", flush=True)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
-        waiting = {pool.submit(train_one, run, header, options.data, options.out): run for run in runs}
-        try:
-            for count, done in enumerate(as_completed(waiting), start=1):
-                print(f"{count}/{len(runs)} {waiting[done].name}: {done.result()}", flush=True)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # an error or Ctrl-C would else wait for all that is queued
-            raise
-
-
 def train_one(run: Run, header: dict[str, object], data: Path, out: Path) -> str:
     """In a worker: train and write the record."""
     from study_train import train  # the parent needs no model
@@ -105,30 +92,10 @@ def train_one(run: Run, header: dict[str, object], data: Path, out: Path) -> str
     return f"IoU {record['iou']:.3f} in {record['seconds']:.0f} s"
 
 
-def record_path(out: Path, run: Run) -> Path:
-    return out / f"{run.name}.json"
-
-
 def read_record(out: Path, run: Run, header: dict[str, object]) -> dict[str, object] | None:
     """A finished run of this length on this data, or None."""
-    path = record_path(out, run)
-    if not path.is_file():
-        return None
-    stored = json.loads(path.read_text())
-    if any(stored[name] != header[name] for name in header):
-        return None
-    return {"loss_name": run.loss, "share": run.share, "seed": run.seed} | stored["record"]
-
-
-def write_results(path: Path, header: dict[str, object], records: list[dict[str, object]]) -> None:
-    """One line a run: readable diffs, and a file that can still be opened."""
-    torch.set_num_threads(1)  # as the runs did: it is written down
-    claims = [asdict(claim) for claim in claims_of(records)]
-    head = json.dumps(provenance() | header | {"claims": claims}, indent=1)[:-2]
-    runs = ",\n".join(json.dumps(record) for record in records)
-    text = f'{head},\n "runs": [\n{runs}\n]\n}}\n'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: file.write(text.encode()))
+    record = read_stored(out, run, header)
+    return None if record is None else {"loss_name": run.loss, "share": run.share, "seed": run.seed} | record
 
 
 if __name__ == "__main__":
