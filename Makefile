@@ -6,19 +6,20 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_STEPS ?= 300
 YOLOS_STEPS = $$((2 * $(DEMO_STEPS)))  # of half the images: a matching that changes from step to step teaches slowly
-NUMBA_TESTS := losses segmentation_criterion task_aligned task_aligned_criterion max_iou nms decode linear_assignment hungarian set_criterion
+NUMBA_TESTS := losses segmentation_criterion task_aligned task_aligned_criterion max_iou nms decode linear_assignment hungarian set_criterion east_encoder db_encoder locality_aware_nms decode_east
 
-.PHONY: demo test check bench docs study-segmentation study-detection learn-by-heart no-numba mutants wheel clean
+.PHONY: demo test check bench docs study-segmentation study-detection study-east learn-by-heart no-numba mutants wheel clean
 
-demo: $(READY)  ## train a segmentation, a dense detector and YOLOS on the samples, and write a page of each
-	@rm -rf runs/demo runs/demo-detect runs/demo-yolos
+demo: $(READY)  ## train a segmentation, a dense detector, YOLOS and EAST on the samples, and write a page of each
+	@rm -rf runs/demo runs/demo-detect runs/demo-yolos runs/demo-text
 	$(BIN)/matchloss train segment --data samples/nuclei --out runs/demo --steps $(DEMO_STEPS) --accelerator cpu
 	$(BIN)/matchloss train detect --data samples/bccd --out runs/demo-detect --steps $(DEMO_STEPS) --accelerator cpu
 	$(BIN)/matchloss explain runs/demo-detect BloodImage_00017 --out runs/demo-detect/explain.png
 	$(BIN)/matchloss train detect --model yolos --data samples/bccd --out runs/demo-yolos \
 		--steps $(YOLOS_STEPS) --accelerator cpu
 	$(BIN)/matchloss explain runs/demo-yolos BloodImage_00017 --out runs/demo-yolos/explain.png
-	@echo "Open runs/demo/index.html, runs/demo-detect/index.html and runs/demo-yolos/index.html in a browser."
+	$(BIN)/matchloss train text --data samples/icdar2015 --out runs/demo-text --steps $(DEMO_STEPS) --accelerator cpu
+	@echo "Open runs/demo/index.html, and those of runs/demo-detect, demo-yolos and demo-text, in a browser."
 
 test: $(READY)  ## every law, story, parity and doctest
 	$(BIN)/python -m pytest -q -n auto
@@ -47,6 +48,9 @@ study-segmentation: $(READY)  ## losses compared over seeds, about half an hour;
 
 study-detection: $(READY)  ## our criterion and Ultralytics' on one detector; needs ultralytics in the environment
 	$(BIN)/python benchmarks/study_detection.py
+
+study-east: $(READY)  ## EAST's score losses compared over seeds, some twenty minutes; goes on where it stopped
+	$(BIN)/python benchmarks/study_east.py
 
 learn-by-heart: $(READY)  ## eight images by each model that predicts a set, some twenty minutes
 	$(BIN)/python benchmarks/learn_by_heart.py
