@@ -47,7 +47,7 @@ class Run:
 class Length:
     """How much of a training a run is; records of another length are not taken for finished ones."""
 
-    steps: int = 700
+    steps: int = 450
     crop: int = 192
     batch_size: int = 4
     long_side: int = 960

@@ -129,11 +129,11 @@ def test_every_way_to_train_takes_a_step(options: dict[str, str], terms: set[str
     logged = next(record["train"] for record in read_history(tmp_path) if "train" in record)
     assert set(logged) == {"loss", *terms}
     trained = load_trained(tmp_path)
-    quads, scores = trained.predict(trained_image(bars))
+    quads, scores = trained.predict(image_of(bars))
     assert quads.shape == (len(scores), 4, 2)
 
 
-def trained_image(bars: Path) -> torch.Tensor:
+def image_of(bars: Path) -> torch.Tensor:
     return WordFolder(bars, "val")[0].image
 
 
@@ -187,7 +187,7 @@ def test_predictions_are_a_submission(trained_run: Path, bars: Path, tmp_path: P
     drawn, listed = predict_file(trained, bars / "images" / "d.png", tmp_path, min_score=0.0)
     assert Image.open(drawn).size == (128, 96)
     assert listed.name == "res_d.txt"
-    assert len(read_icdar(listed)) == len(trained.predict(trained_image(bars)).quads)
+    assert len(read_icdar(listed)) == len(trained.predict(image_of(bars)).quads)
 
 
 def test_command_trains_evaluates_and_resumes(

@@ -68,6 +68,7 @@ def choose_method(settings: Settings) -> Method:
             stride=STRIDE,
             distance_order=encoder.distance_order,
             score_threshold=settings.score_threshold,
+            merge="components",  # the paper's scan averages words side by side into each other while boxes are rough
             max_detections=MOST,
         )
 
