@@ -27,13 +27,6 @@ def claims_of(records: Sequence[Record]) -> list[Claim]:
                 ("false words, balanced over dice", "balanced", "dice", false_words),
             ],
         ),
-        "Weighing the balanced cross entropy up makes them fewer": (
-            "the same, at its weight of 1 and of 20",
-            [
-                ("false cells, weight 1 over 20", "balanced", "balanced x 20", false_cells),
-                ("false words, weight 1 over 20", "balanced", "balanced x 20", false_words),
-            ],
-        ),
         "The sum with a larger weight on cross entropy lies between": (
             "the same; between means above Dice and below the balanced cross entropy",
             [

@@ -23,7 +23,6 @@ LOSSES: dict[str, dict[str, float | None]] = {
     "balanced": {"score_weight": 1.0, "dice_weight": None},
     "dice": {"score_weight": None, "dice_weight": 1.0},
     "balanced x 20 + dice": {"score_weight": 20.0, "dice_weight": 1.0},
-    "balanced x 20": {"score_weight": 20.0, "dice_weight": None},
 }
 """Weights of the score's terms; the geometry's are the paper's in all runs."""
 TAIL = 50
