@@ -23,8 +23,8 @@ from matchloss.recipes.text_models import build_text_network
 from matchloss.recipes.text_pictures import FOUND, draw_words
 from matchloss.recipes.text_settings import Settings
 
-THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-"""Of word scores: how precision trades for recall. The score that is reported has none."""
+SURER = (0.25, 0.5, 0.75, 0.9)
+"""How far from the cells' threshold to 1 word scores are to be, to see how precision trades for recall."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,10 @@ def evaluate(trained: Trained, data: WordFolder, split: str) -> Evaluation:
     found = [trained.predict(data[index].image) for index in range(len(data))]
     truths = [data.truth(index) for index in range(len(data))]
     pairs = [(truth.quads, truth.ignore) for truth in truths]
+    least = trained.settings.score_threshold
+    thresholds = [round(least + (1 - least) * part, 4) for part in SURER]
     at_thresholds = {
-        threshold: evaluate_icdar([surer(words, threshold) for words in found], pairs) for threshold in THRESHOLDS
+        threshold: evaluate_icdar([surer(words, threshold) for words in found], pairs) for threshold in thresholds
     }
     return Evaluation(data, split, evaluate_icdar(found, pairs), at_thresholds, found)
 
