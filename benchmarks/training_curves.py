@@ -1,4 +1,4 @@
-"""AP50 over processor time of finished detection runs, into benchmarks/results/training_curves.json.
+"""Scores over processor time of finished runs that find boxes or words, into benchmarks/results/training_curves.json.
 
     matchloss train detect --model rtdetr --data DIR --out runs/rtdetr --accelerator cpu
     python benchmarks/training_curves.py runs/rtdetr ...
@@ -16,7 +16,9 @@ from matchloss.recipes.log import read_history
 from provenance import ROOT, provenance
 
 RESULTS = ROOT / "benchmarks" / "results" / "training_curves.json"
-SHOWN = ("model", "size", "steps", "batch_size", "lr", "turn", "ema", "seed")
+SHOWN = ("model", "size", "long_side", "crop", "score_threshold", "steps", "batch_size", "lr", "turn", "ema", "seed")
+SCORES = ("ap50", "ap", "hmean", "precision", "recall")
+"""Those of them that a run has; the first is the one it is judged by."""
 
 
 def main() -> None:
@@ -27,16 +29,24 @@ def main() -> None:
     for run in parser.parse_args().runs:
         stored["runs"] = [row for row in stored["runs"] if row["run"] != run.name] + [summary(run)]
         stored["curves"][run.name] = curve(run)
-        print(f"{run.name}: AP50 {stored['runs'][-1]['best_ap50']:.3f} at best")
+        print(f"{run.name}: {stored['runs'][-1]}")
     write_json(RESULTS, {"provenance": provenance(), "runs": stored["runs"], "curves": stored["curves"]})
 
 
 def summary(run: Path) -> dict[str, Any]:
     """What a run was set to, and the best that it reached."""
     settings, reached = json.loads((run / "settings.json").read_text()), curve(run)
-    best = max(reached, key=lambda row: row["ap50"])
-    told = {"run": run.name, "data": Path(settings["data"]).name, **{name: settings[name] for name in SHOWN}}
-    return {**told, "stopped_after": reached[-1]["step"], "best_ap50": best["ap50"], "its_step": best["step"]}
+    judged_by = next(name for name in SCORES if name in reached[0])
+    best = max(reached, key=lambda row: row[judged_by])
+    told = {name: settings[name] for name in SHOWN if name in settings}
+    return {
+        "run": run.name,
+        "data": Path(settings["data"]).name,
+        **told,
+        "stopped_after": reached[-1]["step"],
+        f"best_{judged_by}": best[judged_by],
+        "its_step": best["step"],
+    }
 
 
 def curve(run: Path) -> list[dict[str, float]]:
@@ -45,8 +55,7 @@ def curve(run: Path) -> list[dict[str, float]]:
         {
             "step": record["step"],
             "cpu_minutes": round(record["cpu_seconds"] / 60, 2),
-            "ap50": round(record["scores"]["ap50"], 4),
-            "ap": round(record["scores"]["ap"], 4),
+            **{name: round(record["scores"][name], 4) for name in SCORES if name in record["scores"]},
         }
         for record in read_history(run)
         if "scores" in record

@@ -2,10 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
+from matchloss.recipes.detect_settings import Settings as DetectSettings
 from matchloss.recipes.errors import RunError
 from matchloss.recipes.report import Table
 from matchloss.recipes.runs import kind_of
+from matchloss.recipes.text_settings import Settings as TextSettings
+
+WithFormat = TypeVar("WithFormat", DetectSettings, TextSettings)
+"""Settings of recipes whose annotations have several formats."""
 
 
 def write_scores(
@@ -77,13 +83,7 @@ def _score_detection(run: Path, data: Path | None, split: str, checkpoint: str, 
     from matchloss.recipes.detect_results import evaluate, load_trained, write_metrics
 
     trained = load_trained(run, checkpoint)
-    own = trained.settings
-    settings = replace(
-        own,
-        data=str(data.resolve()) if data else own.data,
-        format="auto" if data else own.format,  # another folder may be in another format
-        skip_bad=skip_bad or own.skip_bad,
-    )
+    settings = _with_data(trained.settings, data, skip_bad)
     evaluation = evaluate(trained, open_data(settings, split, trained.classes), split)
     print(f"{split}: {evaluation.data.describe()}; {checkpoint}.pt after {trained.step} steps")
     _print_table(score_table(evaluation))
@@ -98,19 +98,20 @@ def _score_text(run: Path, data: Path | None, split: str, checkpoint: str, skip_
     from matchloss.recipes.text_results import evaluate, load_trained, write_metrics
 
     trained = load_trained(run, checkpoint)
-    own = trained.settings
-    settings = replace(
-        own,
-        data=str(data.resolve()) if data else own.data,
-        format="auto" if data else own.format,  # another folder may be in another format
-        skip_bad=skip_bad or own.skip_bad,
-    )
+    settings = _with_data(trained.settings, data, skip_bad)
     evaluation = evaluate(trained, open_data(settings, split), split)
     print(f"{split}: {evaluation.data.describe()}; {checkpoint}.pt after {trained.step} steps")
     _print_table(score_table(evaluation))
     print(f"scores: {write_metrics(run, trained, evaluation)}")
     if page:
         print(f"page:  {write_text_page(run, trained, evaluation)}")
+
+
+def _with_data(own: WithFormat, data: Path | None, skip_bad: bool) -> WithFormat:
+    """The run's settings with other data, which may be in another format."""
+    if data:
+        own = replace(own, data=str(data.resolve()), format="auto")
+    return replace(own, skip_bad=skip_bad or own.skip_bad)
 
 
 def _print_table(table: Table) -> None:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from matchloss.recipes.data.annotations import Annotation, Reader, Repairs, Truth, list_names, tidy
 from matchloss.recipes.data.coco import COCOReader, find_json, json_places
 from matchloss.recipes.data.errors import DataError
-from matchloss.recipes.data.pixels import read_image
+from matchloss.recipes.data.photo_cache import PhotoCache
 from matchloss.recipes.data.voc import VOCReader
 from matchloss.recipes.data.yolo import YOLOReader, label_folders
 
@@ -62,8 +62,7 @@ class BoxFolder(Dataset[BoxSample]):
     ) -> None:
         self.root, self.split = Path(root), split
         self.skipped: list[str] = []
-        self._free_bytes = cache_bytes
-        self._cache: dict[str, npt.NDArray[np.uint8]] = {}
+        self._cache = PhotoCache(cache_bytes)
         self._images: dict[str, Annotation] = {}
         self._truths: dict[str, Truth] = {}
         if classes is not None and (not classes or len(set(classes)) < len(classes)):
@@ -137,17 +136,8 @@ class BoxFolder(Dataset[BoxSample]):
         return Repairs(*map(sum, zip(*repairs, strict=True)))
 
     def _load(self, name: str) -> npt.NDArray[np.uint8]:
-        if name in self._cache:
-            return self._cache[name]
-        path, (width, height), _ = self._images[name]
-        pixels = read_image(path)
-        if pixels.shape[:2] != (height, width):  # files change after the first check
-            raise DataError(f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels; its header said {width}x{height}")
-        # Filled once and never evicted: an epoch visits each sample once, the worst case for least-recently-used.
-        if pixels.nbytes <= self._free_bytes:
-            self._cache[name] = pixels
-            self._free_bytes -= pixels.nbytes
-        return pixels
+        annotation = self._images[name]
+        return self._cache.read(annotation.image, annotation.size)
 
 
 def open_reader(root: Path, split: str, format: str, classes: list[str] | None) -> Reader:  # noqa: A002
