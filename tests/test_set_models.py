@@ -1,5 +1,6 @@
 """Models that predict a set: the same face for all, their layers, noisy targets, pretrained weights."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from matchloss.criteria import SetCriterion
 from matchloss.recipes.denoising import denoising_labels, denoising_set
 from matchloss.recipes.detect_method import OF_FAMILY
 from matchloss.recipes.errors import RunError
-from matchloss.recipes.set_configs import proposals
+from matchloss.recipes.set_configs import QUERIES, proposals
 from matchloss.recipes.set_models import DETECTORS, FAMILY, SMALL, build_set_detector, family_of
+from matchloss.recipes.set_starts import SMALL_BOX, _turn, grid_places, query_places, sine_code
 from matchloss.types import Targets
 
 SIZE = (64, 96)
@@ -84,8 +86,56 @@ def test_queries_differ_from_the_beginning(tmp_path: Path) -> None:
         outputs = small(name, tmp_path).eval()(torch.randn(1, 3, *SIZE))
         rows = torch.cat([outputs["logits"], outputs["pred_boxes"]], -1)[0]
         assert len(rows.unique(dim=0)) == len(rows), name
-    tokens = small("yolos", tmp_path).network.vit.embeddings.detection_tokens[0]
-    assert len(tokens.unique(dim=0)) == len(tokens)
+
+
+@pytest.mark.parametrize("name", ["yolos", "detr"])
+def test_each_query_begins_with_a_small_box_at_a_place_of_its_own(name: str, tmp_path: Path) -> None:
+    """In every layer that predicts, whatever is in the image."""
+    outputs = small(name, tmp_path).eval()(torch.randn(2, 3, *SIZE))
+    places = query_places(QUERIES)
+    assert len(places.unique(dim=0)) == QUERIES
+    for layer in [*outputs.get("auxiliary_outputs", ()), outputs]:
+        boxes = layer["pred_boxes"]
+        assert (boxes[..., :2] - places).square().mean().sqrt() < 0.06  # of 0.28 that the places themselves vary
+        torch.testing.assert_close(boxes[..., 2:], torch.full_like(boxes[..., 2:], 1 / (1 + math.exp(-SMALL_BOX))))
+
+
+@pytest.mark.parametrize("name", ["yolos", "detr"])
+def test_each_query_begins_by_looking_around_its_place(name: str, tmp_path: Path) -> None:
+    """Weighted by attention, cells are near; and each head looks to a side of its own."""
+    size, cells = (192, 256), grid_places(12, 16)
+    torch.manual_seed(0)
+    network = build_set_detector(name, FAMILY[name], classes=3, size=size, folder=tmp_path).eval().network
+    network.set_attn_implementation("eager")
+    images = torch.randn(1, 3, *size)
+    if name == "yolos":
+        seen = network(images, output_attentions=True).attentions[0][0, :, -QUERIES:, 1:-QUERIES]
+        assert seen.sum(-1).mean() > 0.7  # of their attention, the rest is for other tokens
+    else:
+        first = network.model.query_position_embeddings.weight[None]
+        outputs = network.model(images, decoder_inputs_embeds=first, output_attentions=True)
+        seen = outputs.cross_attentions[0][0]
+    shares, places = seen / seen.sum(-1, keepdim=True), query_places(QUERIES)
+    away = torch.cdist(places, cells)
+    assert (shares * away).sum(-1).mean() < 0.5 * away.mean()
+    inside = ((places > 0.2) & (places < 0.8)).all(1)
+    sides = (shares @ cells - places)[:, inside].mean(1)
+    assert sides.sign().tolist() == [[1, 1], [-1, 1], [-1, -1], [1, -1]]
+    assert sides.mean(0).abs().max() < 0.02  # together to none: half a cell is 0.03 and 0.04
+
+
+def test_codes_are_those_of_the_library(tmp_path: Path) -> None:
+    """Which has its first cell at one cell, and not at half of one as a centre is."""
+    theirs = small("detr", tmp_path).network.model.position_embedding(torch.Size((1, 128, 5, 8)), "cpu", torch.float32)
+    moved = grid_places(5, 8) + 0.5 / torch.tensor([8.0, 5.0])
+    torch.testing.assert_close(sine_code(moved, 128), theirs[0].flatten(1).T, rtol=1e-3, atol=1e-4)
+
+
+def test_turned_codes_are_codes_of_other_places() -> None:
+    """`_turn` moves a place by as much as the grid's cells are apart, along x and along y."""
+    code = sine_code(grid_places(5, 8), 32).unflatten(0, (5, 8))
+    torch.testing.assert_close(code[:, :-1] @ _turn(1 / 8, 0.0, 32).T, code[:, 1:], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(code[:-2] @ _turn(0.0, 2 / 5, 32).T, code[2:], rtol=1e-3, atol=1e-4)
 
 
 def test_as_many_proposals_as_the_narrowest_image_has() -> None:

@@ -34,27 +34,32 @@ class Settings(TrainSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class SetSettings(Settings):
-    """For models that predict a set: they learn slowly, and more from many small steps than from few large ones."""
+    """For models that predict a set: they learn slowly, and more from many small steps than from few large ones.
 
-    steps: int = 8000
+    At a rate of 7e-4 YOLOS' boxes left the places they begin with before anything was learned about cells.
+    """
+
+    size: str = "256x192"
+    steps: int = 3000
     batch_size: int = 4
-    lr: float = 7e-4
+    lr: float = 2e-4
     validate_every: int = 250
     channels_last: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetrSettings(SetSettings):
-    """Norms after each layer bear less than those before it, which YOLOS has."""
+    """A step takes 0.6 seconds of one core, and teaches more than one of YOLOS in 0.3."""
 
-    lr: float = 5e-4
+    steps: int = 1500
 
 
 @dataclass(frozen=True, kw_only=True)
-class RTDetrSettings(DetrSettings):
-    """Queries that are an encoder's proposals find their objects soon."""
+class RTDetrSettings(SetSettings):
+    """Queries that are an encoder's proposals find their objects soon, and bear large steps."""
 
-    steps: int = 3000
+    size: str = "320x256"
+    lr: float = 5e-4
 
 
 SETTINGS: dict[str, type[Settings]] = {"yolos": SetSettings, "detr": DetrSettings, "rtdetr": RTDetrSettings}

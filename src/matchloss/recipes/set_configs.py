@@ -2,27 +2,23 @@
 
 The architectures are Hugging Face's, as published but for their sizes and for the norms of convolutions: batch norms,
 which these libraries keep frozen, would do nothing with random weights, so group norms take their place. The
-libraries' own random weights are meant to be loaded over; `_start` sets what a training from them needs.
+libraries' own random weights are meant to be loaded over; `_start` and set_starts.py set what a training from them
+needs.
 """
 
-import math
 from typing import Any
 
-import torch
 from torch import nn
 
 from matchloss.recipes.backbones import replace_batch_norms
 from matchloss.recipes.detect_models import PRIOR
+from matchloss.recipes.set_starts import place_queries, place_tokens
 
 QUERIES = 60
 """An image cannot have more objects; those beyond are not learned."""
 WIDTH = 128
 HEADS = 4
 PATCH = 16
-WAVES, TEMPERATURE = 8, 100
-"""Of DETR's position code: the shortest wave goes so often into an image, the longest this many times less."""
-SMALL_BOX = -1.7
-"""Sides that DETR's boxes begin with, a logit: a sixth of the image instead of half of it."""
 
 
 def small_yolos(classes: int, size: tuple[int, int]) -> Any:
@@ -42,11 +38,7 @@ def small_yolos(classes: int, size: tuple[int, int]) -> Any:
     )
     network = YolosForObjectDetection(config)
     _start(network)
-    embeddings = network.vit.embeddings
-    # The library's zeros would leave all detection tokens equal; these are as different as the patches of an image.
-    nn.init.normal_(embeddings.detection_tokens, std=0.5)
-    for tokens in (embeddings.cls_token, embeddings.position_embeddings):
-        nn.init.normal_(tokens, std=0.02)
+    place_tokens(network, size)
     return network
 
 
@@ -75,30 +67,8 @@ def small_detr(classes: int, size: tuple[int, int]) -> Any:
     replace_batch_norms(network)
     _start(network)
     network.model.backbone.requires_grad_(True)  # the library freezes the stages of a pretrained backbone
-    nn.init.constant_(network.bbox_predictor.layers[-1].bias[2:], SMALL_BOX)
-    _place_queries(network.model)
+    place_queries(network, size)
     return network
-
-
-@torch.no_grad()
-def _place_queries(model: Any) -> None:
-    """Let each query begin by looking at a place of its own, on a grid.
-
-    The published position code hardly differs between neighbouring cells; with shorter waves, and equal projections of
-    queries and keys, two positions attend to each other by how close they are.
-    """
-    model.position_embedding.scale, model.position_embedding.temperature = 2 * math.pi * WAVES, TEMPERATURE
-    queries = model.query_position_embeddings.weight
-    rows = math.isqrt(len(queries))
-    columns = -(-len(queries) // rows)
-    # The code counts cells from 1: every second cell of a grid twice as fine is the centre of one of these.
-    shape = torch.Size((1, queries.shape[1], 2 * rows, 2 * columns))
-    code = model.position_embedding(shape=shape, device=queries.device, dtype=queries.dtype)
-    queries.copy_(code[0, :, ::2, ::2].flatten(1).T[: len(queries)])
-    attentions = [layer.self_attn for layer in model.encoder.layers]
-    attentions += [layer.encoder_attn for layer in model.decoder.layers]
-    for attention in attentions:
-        attention.k_proj.weight.copy_(attention.q_proj.weight)
 
 
 def small_rt_detr(classes: int, size: tuple[int, int]) -> Any:
