@@ -274,7 +274,7 @@ def test_wrong_shapes_are_named() -> None:
         ATSSAssigner()(scene.anchors[None], scene.counts, scene.targets)
     with pytest.raises(ValueError, match="SimOTAAssigner: expected strides of shape"):
         SimOTAAssigner()(scene.scores, scene.boxes, scene.points, scene.targets, strides=scene.strides[:5])
-    with pytest.raises(ValueError, match="MaxIoUAssigner: expected targets with xyxy or cxcywh boxes, got cxcywha"):
+    with pytest.raises(ValueError, match="MaxIoUAssigner: expected upright targets, xyxy or cxcywh, got cxcywha"):
         MaxIoUAssigner()(scene.anchors, scene.targets._replace(box_format="cxcywha"))
 
 

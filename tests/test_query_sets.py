@@ -297,7 +297,7 @@ FIELDS = {"target_of_query": torch.zeros(3, 6, dtype=torch.long)}
         ("set", {**FIELDS, "counted": torch.ones(3, 1).bool()}, r"counted of shape \(3, 6\), got \(3, 1\)"),
         ("set", {"masks": torch.zeros(2, 3, 5, 3, 4)}, r"pred_masks \(B, Q, h, w\).*got \(3, 5, 3, 4\)"),
         ("set", {"targets": scene.targets([TWO])}, "targets of 3 images, got 1"),
-        ("set", {"boxes": torch.zeros(2, 3, 6, 5)}, r"pred_boxes \(B, Q, 4\), got .*\(3, 6, 5\)"),
+        ("set", {"boxes": torch.zeros(2, 3, 6, 6)}, r"pred_boxes \(B, Q, 4\), got .*\(3, 6, 6\)"),
         ("set", {"logits": torch.zeros(2, 3, 6, 3)}, "4 class logits, the last for no object, got 3"),
     ],
 )

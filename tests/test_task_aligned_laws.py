@@ -283,7 +283,7 @@ def test_errors_in_one_sentence() -> None:
         ("points", scene._replace(points=scene.points[1:])),
         ("strides", scene._replace(strides=scene.strides[1:])),
         ("targets", scene._replace(scores=scene.scores[:2], boxes=scene.boxes[:2])),
-        ("xyxy", scene._replace(targets=scene.targets._replace(box_format="cxcywha"))),
+        ("boxes of shape .*5", scene._replace(targets=scene.targets._replace(box_format="cxcywha"))),
         ("labels", scene._replace(targets=scene.targets._replace(labels=scene.targets.labels + 4))),
         ("labels", scene._replace(targets=scene.targets._replace(labels=scene.targets.labels - 1))),
     ]

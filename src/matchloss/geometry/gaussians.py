@@ -230,7 +230,7 @@ def hellinger_distance(boxes: Tensor, target_boxes: Tensor) -> Tensor:
 
     Example:
         >>> hellinger_distance(torch.tensor([1.0, 0, 4, 2, 0]), torch.tensor([0.0, 0, 4, 2, 0]))
-        tensor(0.2992)
+        tensor(0.2991)
     """
     squared = -torch.expm1(-bhattacharyya_distance(boxes, target_boxes))
     apart = squared > 0
