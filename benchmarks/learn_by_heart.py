@@ -33,7 +33,7 @@ RUNS = ROOT / "runs" / "by_heart"
 RESULTS = ROOT / "benchmarks" / "results" / "learn_by_heart.json"
 IMAGES = 8
 AIM, MINUTES = 0.9, 10
-STEPS = {"yolos": 1500, "detr": 1600, "rtdetr": 600}
+STEPS = {"yolos": 3200, "detr": 1600, "rtdetr": 600}
 LR = 4e-4
 
 

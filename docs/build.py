@@ -1,5 +1,6 @@
 """Write the reference from the docstrings and the figures from the losses, then build `site/` with mkdocs."""
 
+import inspect
 import logging
 import re
 import shutil
@@ -81,7 +82,8 @@ def write_reference() -> dict[str, list[Entry]]:
 
 def public(package: ModuleType) -> dict[str, Any]:
     """What a package offers: its functions and classes."""
-    return {name: value for name, value in vars(package).items() if not name.startswith("_") and callable(value)}
+    found = {name: value for name, value in vars(package).items() if not name.startswith("_")}
+    return {name: value for name, value in found.items() if inspect.isfunction(value) or inspect.isclass(value)}
 
 
 def check_complete(everything: Sequence[Entry]) -> None:
