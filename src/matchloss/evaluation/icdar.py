@@ -81,6 +81,7 @@ def evaluate_icdar(
     Example:
         One word found, one missed; what was found in the unreadable one does not count.
 
+        >>> import numpy as np
         >>> word = np.array([[0, 0], [30, 0], [30, 10], [0, 10]])
         >>> words = np.stack([word, word + 100, word + 200])
         >>> scores = evaluate_icdar([(words[[0, 2]] + 1, None)], [(words, np.array([False, False, True]))])

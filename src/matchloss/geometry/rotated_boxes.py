@@ -32,7 +32,7 @@ def rotated_corners(boxes: Tensor) -> Tensor:
     Example:
         A quarter turn sends the top left corner to the top right.
 
-        >>> rotated_corners(torch.tensor([2.0, 1.0, 4.0, 2.0, math.pi / 2])).round().tolist()
+        >>> rotated_corners(torch.tensor([2.0, 1.0, 4.0, 2.0, torch.pi / 2])).round().tolist()
         [[3.0, -1.0], [3.0, 3.0], [1.0, 3.0], [1.0, -1.0]]
     """
     x, y, width, height, angle = to_compute(boxes).unbind(-1)
