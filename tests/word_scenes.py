@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-REAL = Path("/work/shared/data/icdar2015_text/gt")
+from matchloss.recipes.data.icdar import read_icdar
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "icdar2015_text" / "gt"
 
 
 class Scene(NamedTuple):
@@ -76,8 +78,7 @@ def photos(count: int) -> Scene:
         pytest.skip("no photos here")
     quads, ignore = [], []
     for file in sorted(REAL.glob("*.txt"))[:count]:
-        lines = [line.split(",", 8) for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        corners = [[float(number) for number in line[:8]] for line in lines]
-        quads.append(torch.tensor(corners).reshape(-1, 4, 2))
-        ignore.append(torch.tensor([line[8] == "###" for line in lines], dtype=torch.bool))
+        words = read_icdar(file)
+        quads.append(torch.tensor([word.quad for word in words]).reshape(-1, 4, 2))
+        ignore.append(torch.tensor([word.ignore for word in words], dtype=torch.bool))
     return Scene(quads, ignore, (720, 1280))
