@@ -23,6 +23,7 @@ demo: $(READY)  ## train a segmentation, a dense detector, YOLOS and EAST on the
 
 test: $(READY)  ## every law, story, parity and doctest
 	$(BIN)/python -m pytest -q -n auto
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest -q -n auto tests/cuda
 
 check: $(READY)  ## style and types
 	$(BIN)/ruff check .

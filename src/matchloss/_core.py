@@ -1,5 +1,6 @@
 """What all losses share: one reduction, one normaliser, the static checks, the choice of the plain formula."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -13,6 +14,10 @@ from torch import Tensor, nn
 
 Reduction = Literal["none", "sum", "mean"]
 
+TRITON = find_spec("triton") is not None
+INTERPRETED = TRITON and os.environ.get("TRITON_INTERPRET") == "1"
+"""Triton runs the kernels for a GPU on the CPU, for tests; it too looks at this when a kernel is defined."""
+
 _reference: ContextVar[bool] = ContextVar("matchloss_reference", default=False)
 
 
@@ -20,7 +25,8 @@ _reference: ContextVar[bool] = ContextVar("matchloss_reference", default=False)
 def reference() -> Iterator[None]:
     """Select the plain torch formula of every loss inside the ``with`` block.
 
-    The plain formula is the specification: autograd of ordinary operators, no analytic gradient and no kernel.
+    The plain formula is the specification: autograd of ordinary operators, no analytic gradient and no kernel. Compiled
+    code keeps what was selected when it was traced.
 
     Example:
         >>> import torch, matchloss
@@ -44,6 +50,22 @@ def use_fast_path() -> bool:
     if torch.compiler.is_compiling() or _reference.get():
         return False
     return not torch._C._are_functorch_transforms_active()
+
+
+def use_triton(values: Tensor) -> bool:
+    """Whether a kernel for a GPU takes these values. Compiled code calls it too: it does what no compiler finds.
+
+    The kernels compute in float32; float64 asks for more.
+    """
+    if values.device.type != ("cpu" if INTERPRETED else "cuda") or not TRITON:
+        return False
+    return values.dtype != torch.float64 and _selects_kernels()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _selects_kernels() -> bool:
+    """A compiler asks once, when it traces: it cannot look into a context variable."""
+    return not (_reference.get() or torch._C._are_functorch_transforms_active())
 
 
 @cache
