@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from matchloss.bench.provenance import ROOT, provenance
 from matchloss.recipes import launch
 from matchloss.recipes.augment_boxes import letterbox
 from matchloss.recipes.checkpoint import write_json
@@ -27,7 +28,6 @@ from matchloss.recipes.detect import DetectionTask
 from matchloss.recipes.detect_settings import SETTINGS, Settings
 from matchloss.recipes.log import read_history
 from matchloss.recipes.settings import Machine
-from provenance import ROOT, provenance
 
 RUNS = ROOT / "runs" / "by_heart"
 RESULTS = ROOT / "benchmarks" / "results" / "learn_by_heart.json"

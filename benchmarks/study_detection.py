@@ -1,6 +1,6 @@
 """One detector, the same images and seeds, trained by our criterion and by Ultralytics' assigner and loss.
 
-    python benchmarks/study_detection.py                       # needs `ultralytics` beside matchloss, and bccd
+    python benchmarks/study_detection.py                       # needs what `make peers` installs, and bccd
     python benchmarks/study_detection.py --seeds 5 --steps 1000
 
 Goes on where it stopped: each finished run is kept in runs/study_detection. Writes
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from matchloss.bench.provenance import ROOT, provenance
 from matchloss.criteria import TaskAlignedCriterion
 from matchloss.recipes import launch
 from matchloss.recipes.checkpoint import write_json
@@ -27,7 +28,6 @@ from matchloss.recipes.detect import Batch, DetectionTask, Settings
 from matchloss.recipes.detect_models import BINS, STRIDES
 from matchloss.recipes.settings import Machine
 from matchloss.types import LossTerms, Targets
-from provenance import ROOT, provenance
 
 RUNS = ROOT / "runs" / "study_detection"
 RESULTS = ROOT / "benchmarks" / "results" / "study_detection.json"

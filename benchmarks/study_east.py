@@ -20,8 +20,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: the workers share
 
 import torch
 
+from matchloss.bench.provenance import ROOT, provenance
 from matchloss.recipes.checkpoint import write_json
-from provenance import ROOT, provenance
 from study_east_claims import claims_of
 from study_east_page import write_page
 from study_east_runs import Length, Run, planned

@@ -19,8 +19,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: the workers share
 
 import torch
 
+from matchloss.bench.provenance import ROOT, provenance
 from matchloss.recipes.checkpoint import write_json
-from provenance import ROOT, provenance
 from study_claims import claims_of
 from study_page import write_page
 from study_records import read_stored, record_path, train_missing, write_results

@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from matchloss.bench.provenance import ROOT, provenance
 from matchloss.recipes.checkpoint import write_json
 from matchloss.recipes.log import read_history
-from provenance import ROOT, provenance
 
 RESULTS = ROOT / "benchmarks" / "results" / "training_curves.json"
 SHOWN = ("model", "size", "long_side", "crop", "score_threshold", "steps", "batch_size", "lr", "turn", "ema", "seed")

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from growth_figures import draw_growth
 from reference_pages import DocsError, catalogue_page, check, loss_page, package_of, parts_page
 from results_page import results_page
 
@@ -96,9 +97,11 @@ def check_complete(everything: Sequence[Entry]) -> None:
 
 
 def draw_figures() -> None:
-    """The curve of each loss."""
+    """The curve of each loss, and how costs grow."""
     for entry in entries(losses):
         plot(entry.name, FIGURES / f"{entry.name}.svg")
+    for results in (ROOT / "benchmarks" / "results").glob("growth_*.json"):
+        draw_growth(results, FIGURES)
 
 
 def navigation(groups: Mapping[str, Sequence[Entry]]) -> list[dict[str, Any]]:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench_page import NO_GPU, bench_tables
+from growth_figures import growth_blocks
 from reference_pages import DocsError, escape
 
 PROVENANCE = ("commit", "uncommitted_changes", "python", "versions", "device", "cores", "threads")
@@ -19,6 +21,8 @@ def results_page(folder: Path, docs: Path) -> str:
     files = sorted(folder.glob("*.json"))
     if not files:
         blocks.append("There is no results file yet; `make bench` writes one.")
+    if not any(file.stem.startswith(("gpu_", "bench_cuda")) for file in files):
+        blocks.append(NO_GPU)
     for file in files:
         blocks += [f"## {file.stem.replace('_', ' ')}", *_section(file, docs)]
     return "\n\n".join(blocks) + "\n"
@@ -33,38 +37,16 @@ def _section(file: Path, docs: Path) -> list[str]:
     blocks = [provenance_line(file.name, data)]
     if (docs / f"{file.stem}.md").is_file():
         return [*blocks, f"[Its own page](../{file.stem}.md) has the tables."]
-    if "cases" in data:
-        return [*blocks, *timed_cases(data["cases"])]
+    if "sweeps" in data:
+        return [*blocks, *growth_blocks(data)]
+    if file.stem.startswith(("bench_", "gpu_")):
+        return [*blocks, *bench_tables(data)]
     tables = {name: rows_of(value) for name, value in data.items() if name not in PROVENANCE}
     for name, rows in tables.items():
         if rows:
             blocks += [f"### {escape(name.replace('_', ' '))}", table(rows)]
     loose = {name: data[name] for name, rows in tables.items() if not rows and not isinstance(data[name], (dict, list))}
     return [*blocks, *([table([loose])] if loose else [])]
-
-
-def timed_cases(cases: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table a case, who is timed in its rows, and the aims below it."""
-    blocks = []
-    for case in cases:
-        rows = [
-            {
-                "": name,
-                "median ms": one["milliseconds"]["median"],
-                "spread ms": one["milliseconds"]["iqr"],
-                "times ours": case["ratios"][name],
-                "peak MiB": one["peak_mib"],
-                "tensors beside the gradient": one["tensors_beside_gradient"],
-            }
-            for name, one in case["variants"].items()
-        ]
-        aims = [
-            f"- {'Hit' if aim['hit'] else '**Missed**'}: {escape(aim['of'])} {escape(aim['aim'])}; measured "
-            f"{cell(aim['measured'])}."
-            for aim in case["aims"]
-        ]
-        blocks += [f"### {escape(case['title'])}", table(rows), *(["\n".join(aims)] if aims else [])]
-    return blocks
 
 
 def provenance_line(name: str, data: Mapping[str, Any]) -> str:

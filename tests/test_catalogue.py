@@ -217,18 +217,6 @@ def test_measurements_become_tables_whatever_their_form(tmp_path: Path) -> None:
     assert "empty" not in page
 
 
-def test_timed_cases_are_a_table_each_with_their_aims(tmp_path: Path) -> None:
-    row = {"milliseconds": {"median": 2.0, "iqr": 0.5}, "peak_mib": 7.0, "tensors_beside_gradient": None}
-    aims = [{"of": "ours", "aim": "at least 4x as fast as theirs", "measured": 3.0, "hit": False}]
-    variants, ratios = {"ours": row, "theirs": row}, {"ours": 1.0, "theirs": 3.0}
-    case = {"title": "IoU [9, 4]", "variants": variants, "ratios": ratios, "aims": aims}
-    (tmp_path / "times.json").write_text(json.dumps(PROVENANCE | {"cases": [case]}))
-    page = results_page.results_page(tmp_path, tmp_path)
-    assert "### IoU \\[9, 4\\]" in page
-    assert "| theirs | 2 | 0.5 | 3 | 7 | - |" in page
-    assert "- **Missed**: ours at least 4x as fast as theirs; measured 3." in page
-
-
 def test_a_results_file_with_its_own_page_is_linked_and_a_broken_one_named(tmp_path: Path) -> None:
     assert "no results file yet" in results_page.results_page(tmp_path, tmp_path)
     (tmp_path / "study.json").write_text(json.dumps(PROVENANCE | {"runs": [{"iou": 0.5}]}))

@@ -1,10 +1,6 @@
 """Box losses beside other libraries' own numbers, on pairs where none of them has a defect."""
 
-import os
-import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +9,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from matchloss import losses
+from matchloss.bench.peers import Peers
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from bench_peers import peer
-
-os.environ.setdefault("YOLO_OFFLINE", "1")
-os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.gettempdir())
 pytestmark = pytest.mark.parity
 
 
@@ -43,7 +35,7 @@ def same_gradient(ours: Callable[[Tensor], Tensor], theirs: Callable[[Tensor], T
 
 def imported(module: str, name: str) -> Callable[..., Any]:
     """A peer's function, or a skip: most of them do not install beside every build of torch."""
-    found = peer(module, name)
+    found = Peers(wanted=True).find(module, name)
     return found if found is not None else pytest.skip(f"{module}.{name} is not there")
 
 

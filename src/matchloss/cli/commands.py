@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from matchloss.cli import options, scores
+from matchloss.cli.bench import bench
 from matchloss.cli.train_detect import train_detect
 from matchloss.cli.train_segment import train_segment
 from matchloss.cli.train_text import train_text
@@ -22,6 +23,7 @@ app.add_typer(training, name="train")
 training.command("segment")(train_segment)
 training.command("detect")(train_detect)
 training.command("text")(train_text)
+app.command("bench")(bench)
 
 
 def main() -> None:

@@ -8,15 +8,20 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[3]
+"""The repository of an editable install; a wheel's has no history."""
 PACKAGES = (
+    "matchloss",
     "torch",
+    "triton",
     "numpy",
     "numba",
     "scipy",
     "monai",
     "kornia",
     "fvcore",
+    "segmentation-models-pytorch",
+    "shapely",
     "torchmetrics",
     "torchvision",
     "transformers",
@@ -58,6 +63,8 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str:
+    if not (ROOT / "benchmarks").is_dir():  # or the history would be that of whoever installed the wheel
+        return ""
     try:
         return subprocess.check_output(
             ("git", "-C", str(ROOT), *arguments), text=True, stderr=subprocess.DEVNULL

@@ -1,4 +1,4 @@
-"""The study goes on where it was killed and judges by its rule; the benchmark counts right, and equal losses."""
+"""The study of segmentation losses goes on where it was killed, and judges by its rule."""
 
 import copy
 import json
@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -20,12 +19,8 @@ sys.path.insert(0, str(BENCHMARKS))
 
 pytest.importorskip("monai", reason="the study trains a model of MONAI")
 
-import run as benchmark  # noqa: E402
 import study_segmentation as study  # noqa: E402
 import study_train  # noqa: E402
-from bench_cases import Aim, Case, MemoryAim  # noqa: E402
-from bench_measure import Timing, peak_extra_bytes, time_in_turns  # noqa: E402
-from bench_peers import peer  # noqa: E402
 from matchloss.criteria import SegmentationCriterion  # noqa: E402
 from study_claims import claims_of  # noqa: E402
 from study_data import choose_crops, foreground_share, whole_images  # noqa: E402
@@ -294,100 +289,3 @@ def test_committed_page_is_that_of_the_committed_results(tmp_path: Path) -> None
     results = json.loads(study.RESULTS.read_text())
     judged = {claim.saying: claim.verdict for claim in claims_of(results["runs"])}
     assert {claim["saying"]: claim["verdict"] for claim in results["claims"]} == judged
-
-
-# The benchmark
-
-
-def test_peak_of_a_known_loss() -> None:
-    """The sigmoid is kept for the backward pass, which adds the gradient: two tensors."""
-    logits = torch.randn(1000, 1000, requires_grad=True)
-    assert peak_extra_bytes(lambda: logits.sigmoid().sum(), logits) == pytest.approx(8e6, rel=0.01)
-
-
-def test_peak_sees_what_is_freed_again_and_numpy() -> None:
-    logits = torch.randn(1000, 1000, requires_grad=True)
-
-    def loss() -> torch.Tensor:
-        (logits.detach() + 1).exp()  # two more at a time, gone before the sigmoid
-        np.ones(250_000)  # float64: half a tensor
-        return logits.sum()
-
-    assert peak_extra_bytes(loss, logits) == pytest.approx(8e6 + 2e6, rel=0.01)
-
-
-def test_measured_case() -> None:
-    logits = torch.randn(1000, 1000, requires_grad=True)
-    variants = {"ours": lambda: logits.sigmoid().sum(), "peer": lambda: logits.exp().sigmoid().sum()}
-    case = Case("title", logits, variants, [Aim("ours", "peer", at_least=0.01), Aim("ours", "absent", at_least=0.01)])
-    result = benchmark.measure(case, rounds=5, seconds=60)
-    ours, other = result["variants"].values()
-    assert ours["tensors_beside_gradient"] == pytest.approx(1, abs=0.01)  # the sigmoid
-    assert other["tensors_beside_gradient"] == pytest.approx(2, abs=0.01)  # and the exponential
-    assert ours["peak_mib"] == pytest.approx(8e6 / 2**20, rel=0.01)
-    assert [aim["aim"] for aim in result["aims"]] == ["at least 0.01x as fast as peer"]
-    assert result["ratios"]["peer"] == round(other["milliseconds"]["median"] / ours["milliseconds"]["median"], 2)
-
-
-def test_variants_take_turns() -> None:
-    logits, order = torch.zeros(1, requires_grad=True), []
-
-    def named(name: str, seconds: float):
-        def loss() -> torch.Tensor:
-            order.append(name)
-            time.sleep(seconds)
-            return logits.sum()
-
-        return loss
-
-    timings = time_in_turns({"a": named("a", 0.0), "b": named("b", 0.02)}, logits, rounds=6, seconds=60)
-    assert "".join(order) == "ab" + "abba" * 3  # a first time each, then six rounds
-    assert timings["b"].median >= 20 > timings["a"].median
-    assert timings["b"].rounds == 6
-
-
-def test_rounds_end_with_the_time() -> None:
-    logits = torch.zeros(1, requires_grad=True)
-    timings = time_in_turns({"a": lambda: logits.sum()}, logits, rounds=50, seconds=0.0)
-    assert timings["a"].rounds == 5
-
-
-def test_aims_are_judged() -> None:
-    timings = {"ours": Timing(10.0, 0, 10, 5), "peer": Timing(49.9, 0, 49, 5)}
-    missed = benchmark.judge_time(Aim("ours", "peer", at_least=5.0), timings)
-    assert missed == {"of": "ours", "aim": "at least 5x as fast as peer", "measured": 4.99, "hit": False}
-    assert benchmark.judge_time(Aim("ours", "peer", at_least=4.99), timings)["hit"]
-    assert benchmark.judge_time(Aim("peer", "ours", at_most=5.0), timings)["hit"]
-    assert not benchmark.judge_time(Aim("peer", "ours", at_most=4.9), timings)["hit"]
-    memory = {"ours": {"tensors_beside_gradient": 1.3}}
-    assert not benchmark.judge_memory(MemoryAim("ours", 1.0), memory)["hit"]
-    assert benchmark.judge_memory(MemoryAim("ours", 1.3), memory)["hit"]
-    assert benchmark.ratios(timings) == {"ours": 1.0, "peer": 4.99}
-
-
-def test_missing_peer_is_left_out(capsys: pytest.CaptureFixture) -> None:
-    assert peer("no_such_library", "loss") is None
-    assert "left out: no_such_library.loss (No module named 'no_such_library')" in capsys.readouterr().err
-
-
-def test_quick_benchmark_compares_like_with_like(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """Peers that are there have our value, so that no time is that of another loss."""
-    benchmark.main(["--quick", "--threads", "1", "--rounds", "5", "--out", str(tmp_path / "out.json")])
-    results = json.loads((tmp_path / "out.json").read_text())
-    cases = {case.title: case for case in benchmark.cases("cpu", quick=True)}
-    assert [case["title"] for case in results["cases"]] == list(cases)
-    for case in results["cases"]:
-        values = {n: v["value"] for n, v in case["variants"].items() if n not in cases[case["title"]].differs}
-        assert len(values) >= 2 or "kornia" not in case["variants"]
-        assert list(values.values()) == pytest.approx([next(iter(values.values()))] * len(values), rel=1e-5), values
-        assert case["aims"] == []  # small tensors say nothing of speed
-    assert "sigmoid focal [2, 84, 8], forward + backward" in capsys.readouterr().out
-    assert (results["threads"], results["quick"]) == (1, True)
-
-
-def test_committed_results_are_of_full_size() -> None:
-    results = json.loads((BENCHMARKS / "results" / "losses_cpu.json").read_text())
-    assert not results["quick"]
-    assert results["environment"] == benchmark.ENVIRONMENT
-    titles = {case["title"] for case in results["cases"]}
-    assert {"sigmoid focal [8, 8400, 80]", "softmax cross entropy + Dice [4, 19, 512, 512]"} <= titles
