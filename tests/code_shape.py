@@ -19,13 +19,20 @@ class CodeShape(NamedTuple):
     """Bytes of shared memory."""
 
 
-def code_shape(kernel: Any, signature: dict[str, str], constants: dict[str, Any], warps: int) -> CodeShape:
-    """Compile for sm_90. ``signature`` names the types of all arguments in order, "constexpr" for ``constants``."""
+def code_shape(
+    kernel: Any, signature: dict[str, str], constants: dict[str, Any], warps: int, *, aligned: bool = False
+) -> CodeShape:
+    """Compile for sm_90. ``signature`` names the types of all arguments in order, "constexpr" for ``constants``.
+
+    Pointers that are ``aligned`` to 16 bytes, as those of whole tensors are, let a thread load as many at once.
+    """
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+    pointers = [index for index, kind in enumerate(signature.values()) if aligned and kind.startswith("*")]
+    attributes = {(index,): [["tt.divisibility", 16]] for index in pointers}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
     compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])

@@ -116,7 +116,7 @@ FAULTS = (
         "both(mask, is_labelled.unsqueeze(1).expand_as(logits))",
         "mask",
     ),
-    Fault("half_precision_sums", "losses/_softmax_sums.py", "else torch.float64", "else torch.float16"),
+    Fault("half_precision_sums", "losses/_region.py", "else torch.float64", "else torch.float16"),
     Fault(
         "normalizer_of_two",
         "_core.py",

@@ -1,4 +1,4 @@
-"""Scenes for the tests of task-aligned assignment: random ones and hard ones, and the slow reference over a batch."""
+"""Rules and scenes for the tests of task-aligned assignment, random ones and hard ones, and what they compare with."""
 
 from typing import Any, NamedTuple
 
@@ -6,9 +6,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import matchloss
 import reference.task_aligned as ref
+from matchloss.assigners import TaskAlignedAssigner
 from matchloss.geometry import grid_points
 from matchloss.types import Assignment, Targets
+
+RULES: dict[str, dict[str, Any]] = {
+    "default": {},
+    **ref.VARIANTS,
+    "second top-k": {"second_topk": 2},
+    "least points": {"min_points": 3},
+    "least points of all": {"min_points": 3, "conflict": "all", "topk": 30},
+    "reach": {"reach": 2.0},
+    "floor": {"min_overlap": 0.3, "topk": 1},
+    "other powers": {"alpha": 0.7, "beta": 2.5},
+    "top-k of all": {"topk_among": "all"},
+    "some overlap": {"zero_metric": False},
+    "wide": {"min_side": 24.0, "margin": 1.0, "conflict": "selected"},
+    "everything": {
+        "topk_among": "all",
+        "conflict": "all",
+        "topk": 5,
+        "min_points": 2,
+        "second_topk": 3,
+        "reach": 3.0,
+    },
+}
 
 
 class Scene(NamedTuple):
@@ -127,3 +151,14 @@ def by_reference(scene: Scene, options: dict[str, Any]) -> Assignment:
     scores = torch.tensor([image[1] for image in images], dtype=torch.float64)
     ignore = torch.tensor([image[2] for image in images])
     return Assignment(owner, labels, scores, ignore)
+
+
+def plain(scene: Scene, rules: dict[str, Any]) -> Assignment:
+    with matchloss.reference():
+        return scene.assign(TaskAlignedAssigner(**rules))
+
+
+def same(first: Assignment, second: Assignment, *, scores: float = 1e-6) -> None:
+    for name in ("target_index", "labels", "ignore"):
+        assert torch.equal(getattr(first, name), getattr(second, name)), name
+    torch.testing.assert_close(first.scores.double(), second.scores.double(), rtol=scores, atol=scores)

@@ -1,10 +1,13 @@
 """ATSSAssigner: candidates, threshold, conflicts, least number of points."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
+import matchloss
 from matching_scenes import FLAVOURS, matching_scene
 from matchloss import Targets
 from matchloss.assigners import ATSSAssigner
@@ -21,6 +24,15 @@ OPTIONS = (
     {"topk": 4, "min_points": 3},
     {"topk": 2, "conflict": "all", "min_points": 2},
 )
+
+
+@pytest.fixture(autouse=True, params=["kernel", "plain"])
+def _form(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.param == "kernel":
+        yield
+    else:
+        with matchloss.reference():
+            yield
 
 
 def one_image(*boxes: list[float]) -> Targets:

@@ -10,13 +10,13 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 import matchloss
+from assignment_problems import KINDS, all_rows, problems
 from host_reads import NoHostReads
 from inputs import generator
 from matchloss._core import has_numba
 from matchloss.assigners._linear_assignment import linear_assignment
 from reference.set_prediction import best_sum
 
-KINDS = ("random", "ties", "constant", "boxes")
 SHAPES = ((1, 1), (1, 9), (3, 3), (4, 40), (7, 100), (20, 64), (12, 12), (9, 5), (30, 20), (33, 71))
 kernel_only = pytest.mark.skipif(not has_numba(), reason="scipy settles ties in its own way")
 
@@ -28,24 +28,6 @@ def _form(request: pytest.FixtureRequest) -> Iterator[None]:
     else:
         with matchloss.reference():
             yield
-
-
-def problems(kind: str, count: int, rows: int, columns: int, seed: int) -> Tensor:
-    rng = generator(seed)
-    if kind == "ties":
-        return torch.randint(-2, 3, (count, rows, columns), generator=rng).float()
-    if kind == "constant":
-        return torch.full((count, rows, columns), -1.25)
-    if kind == "random":
-        return torch.randn(count, rows, columns, generator=rng)
-    targets = torch.rand(count, rows, 4, generator=rng)
-    near = torch.randint(0, rows, (count, columns, 1), generator=rng).expand(-1, -1, 4)
-    boxes = targets.gather(1, near) + 0.15 * torch.randn(count, columns, 4, generator=rng)
-    return 5 * (targets[:, :, None] - boxes[:, None]).abs().sum(-1) - 2 * torch.rand(count, 1, columns, generator=rng)
-
-
-def all_rows(cost: Tensor) -> Tensor:
-    return torch.ones(cost.shape[:2], dtype=torch.bool)
 
 
 def assert_optimal(found: Tensor, cost: Tensor, rows: Tensor) -> None:

@@ -1,6 +1,7 @@
 """What holds for every assigner of this table, whatever its rule."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +11,13 @@ import torch
 import matchloss
 from host_reads import NoHostReads
 from inputs import generator
-from matching_scenes import FLAVOURS, SIDE, MatchingScene, matching_scene
+from matching_scenes import FLAVOURS, SIDE, MatchingScene, matching_scene as double_scene
 from matchloss import Assignment, Targets
 from matchloss.assigners import ATSSAssigner, MaxIoUAssigner, SimOTAAssigner
 from matchloss.assigners._ranking import first_places
 from matchloss.geometry import regions
 
+DTYPE = torch.float64
 Assign = Callable[[Any, MatchingScene], Assignment]
 
 
@@ -44,6 +46,22 @@ ASSIGNERS = (
 IDS = [f"{type(assigner).__name__}-{number}" for number, (_, assigner) in enumerate(ASSIGNERS)]
 over_assigners = pytest.mark.parametrize(("assign", "assigner"), ASSIGNERS, ids=IDS)
 over_flavours = pytest.mark.parametrize("flavour", FLAVOURS)
+
+
+@pytest.fixture(autouse=True, params=["kernel", "double", "plain"])
+def _form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Single precision, which kernels take where there are any; double, which they leave to the plain form."""
+    if request.param == "kernel":
+        monkeypatch.setattr(sys.modules[__name__], "DTYPE", torch.float32)
+    if request.param == "plain":
+        with matchloss.reference():
+            yield
+    else:
+        yield
+
+
+def matching_scene(seed: int, flavour: str = "random", **sizes: int) -> MatchingScene:
+    return to(double_scene(seed, flavour, **sizes), DTYPE)
 
 
 def with_fields(scene: MatchingScene, **fields: Any) -> MatchingScene:
@@ -77,7 +95,7 @@ def test_the_parts_agree(assign: Assign, assigner: Any, flavour: str) -> None:
         positive = found.target_index >= 0
         shape = (3, len(scene.anchors))
         assert all(tensor.shape == shape for tensor in found)
-        assert [tensor.dtype for tensor in found] == [torch.int64, torch.int64, torch.float64, torch.bool]
+        assert [tensor.dtype for tensor in found] == [torch.int64, torch.int64, DTYPE, torch.bool]
         assert (found.labels[~positive] == -1).all()
         assert (found.scores[~positive] == 0).all()
         assert not (found.ignore & positive).any()

@@ -28,6 +28,7 @@ LAYERS = (
     {"criteria"},
     {"catalogue", "plots", "explain"},
     {"recipes"},
+    {"bench"},
     {"cli"},
     {"__main__"},
 )

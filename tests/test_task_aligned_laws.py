@@ -14,43 +14,11 @@ from matchloss.assigners import TaskAlignedAssigner
 from matchloss.geometry import regions
 from matchloss.types import Assignment
 from reference.task_aligned import VARIANTS
-from task_aligned_scenes import Scene, by_reference, hard_scenes, random_scene
+from task_aligned_scenes import RULES, Scene, by_reference, hard_scenes, plain, random_scene, same
 
-RULES: dict[str, dict[str, Any]] = {
-    "default": {},
-    **VARIANTS,
-    "second top-k": {"second_topk": 2},
-    "least points": {"min_points": 3},
-    "least points of all": {"min_points": 3, "conflict": "all", "topk": 30},
-    "reach": {"reach": 2.0},
-    "floor": {"min_overlap": 0.3, "topk": 1},
-    "other powers": {"alpha": 0.7, "beta": 2.5},
-    "top-k of all": {"topk_among": "all"},
-    "some overlap": {"zero_metric": False},
-    "wide": {"min_side": 24.0, "margin": 1.0, "conflict": "selected"},
-    "everything": {
-        "topk_among": "all",
-        "conflict": "all",
-        "topk": 5,
-        "min_points": 2,
-        "second_topk": 3,
-        "reach": 3.0,
-    },
-}
 over_rules = pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
 SCENES = {f"random {seed}": random_scene(seed) for seed in range(3)} | hard_scenes()
 over_scenes = pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
-
-
-def plain(scene: Scene, rules: dict[str, Any]) -> Assignment:
-    with matchloss.reference():
-        return scene.assign(TaskAlignedAssigner(**rules))
-
-
-def same(first: Assignment, second: Assignment, *, scores: float = 1e-6) -> None:
-    for name in ("target_index", "labels", "ignore"):
-        assert torch.equal(getattr(first, name), getattr(second, name)), name
-    torch.testing.assert_close(first.scores.double(), second.scores.double(), rtol=scores, atol=scores)
 
 
 def in_double(scene: Scene) -> Scene:

@@ -57,15 +57,17 @@ def use_triton(values: Tensor) -> bool:
 
     The kernels compute in float32; float64 asks for more.
     """
-    if values.device.type != ("cpu" if INTERPRETED else "cuda") or not TRITON:
-        return False
-    return values.dtype != torch.float64 and _selects_kernels()
+    is_there = TRITON and values.device.type == ("cpu" if INTERPRETED else "cuda")
+    return is_there and values.dtype != torch.float64 and _selects_kernels()
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _selects_kernels() -> bool:
     """A compiler asks once, when it traces: it cannot look into a context variable."""
     return not (_reference.get() or torch._C._are_functorch_transforms_active())
+
+
+_selects_kernels._dynamo_marked_constant = True  # type: ignore[attr-defined]
+"""What the decorator torch.compiler.assume_constant_result does; but that imports the compiler, for seconds."""
 
 
 @cache
@@ -153,9 +155,7 @@ class _SumOverRanks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        grad = grad.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(grad)
-        return grad
+        return _SumOverRanks.forward(ctx, grad)
 
 
 def to_compute(values: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ._aligned_pairs import Pairs, pairs_of_rows
+from ._aligned_pairs import Pairs, pairs_of_owners, pairs_of_rows
 from ._box_kinds import centers
 from ._candidates import largest
 from ._rules import TaskAlignedRules
@@ -17,6 +17,15 @@ def rank_in_target(owner: Tensor, metric: Tensor) -> Tensor:
     grouped = owner.gather(1, order).contiguous()
     place = torch.arange(owner.shape[1], device=owner.device).expand_as(owner)
     return torch.zeros_like(owner).scatter(1, order, place - torch.searchsorted(grouped, grouped))
+
+
+def revise_holdings(rules: TaskAlignedRules, scene: Scene, owner: Tensor) -> Tensor:
+    """After the conflicts: fewer points, or more of them."""
+    if rules.second_topk is not None:
+        owner = keep_best(owner, pairs_of_owners(rules, scene, owner).metric, rules.second_topk)
+    if rules.min_points is not None:
+        owner = give_points(rules, scene, owner, pairs_of_owners(rules, scene, owner).metric, rules.min_points)
+    return owner
 
 
 def keep_best(owner: Tensor, metric: Tensor, count: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Rectangular linear assignment of many problems at once: scipy, or on the CPU a kernel."""
+"""Rectangular linear assignment of many problems at once: a kernel for the CPU or the GPU, or scipy."""
 
 from typing import Any
 
@@ -7,10 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .._core import has_numba, use_fast_path
+from .._core import has_numba, use_fast_path, use_triton
 
 ROOM = 2.0**-40
 """Scales float64 costs, so that no sum of them overflows; a power of two changes no digit."""
+MOST_ON_GPU = 4096
+"""Rows, and columns, of a problem that its kernel holds in registers."""
 
 
 @torch.library.custom_op("matchloss::linear_assignment", mutates_args=())
@@ -25,14 +27,20 @@ def linear_assignment(cost: Tensor, rows: Tensor) -> Tensor:
     What is not finite is never assigned, and takes no digits from other costs: rows and columns without a finite cost
     are left out, and for single pairs stands a number that is just large enough for its problem.
 
-    A custom operator, since this works on the host: compilers call it without looking inside. From another device all
-    problems are copied to the host at once, for which it waits, and the result is copied back.
+    A custom operator: compilers call it without looking inside. A GPU solves its own problems, with the same result to
+    the last tie, and the host does not wait. Only without a kernel, or with more than 4096 rows or columns a problem,
+    all problems are copied to the host at once, for which it waits, and the result is copied back.
 
     Shapes:
         cost: (P, M, Q) float32 or float64, of P problems with M rows and Q columns.
         rows: (P, M) bool, False for rows that are not to be looked at.
         returns: (P, M) int64, the column of each row; -1 for rows that are False, have no finite cost, or are left.
     """
+    # Asked of the rows: costs may be float64, in which the kernel computes.
+    if use_triton(rows) and max(cost.shape[1:]) <= MOST_ON_GPU:
+        from ..kernels.linear_assignment_cuda import assign_problems
+
+        return assign_problems(_with_room(cost.detach()), rows)
     if cost.device.type != "cpu":
         cost = torch.where(rows.unsqueeze(-1), cost, torch.inf).cpu()  # one copy; a second would wait again
         return _assign(cost, torch.ones(rows.shape, dtype=torch.bool)).to(rows.device)
@@ -44,10 +52,13 @@ def _(cost: Tensor, rows: Tensor) -> Tensor:
     return torch.empty_like(rows, dtype=torch.int64, memory_format=torch.contiguous_format)
 
 
+def _with_room(cost: Tensor) -> Tensor:
+    return cost * ROOM if cost.dtype == torch.float64 else cost
+
+
 def _assign(cost: Tensor, rows: Tensor) -> Tensor:
     """On the host."""
-    if cost.dtype == torch.float64:
-        cost = cost * ROOM
+    cost = _with_room(cost)
     if use_fast_path() and has_numba():
         from ..kernels.linear_assignment_cpu import assign_problems
 

@@ -33,8 +33,8 @@ def nearness(scene: Scene, rows: slice, radius: float) -> Nearness:
 
 
 def background_costs(scores: Tensor) -> Tensor:
-    """``-log(1 - p)`` of each class."""
-    return -(1 - scores).log().clamp(min=-MOST)
+    """Cross entropy of the probabilities ``(*, C)`` with no class at all: ``-log(1 - p)``, summed over the classes."""
+    return -(1 - scores).log_().clamp_(min=-MOST).sum(-1)
 
 
 def class_costs(scene: Scene, background: Tensor, rows: slice) -> Tensor:
@@ -48,7 +48,15 @@ def class_costs(scene: Scene, background: Tensor, rows: slice) -> Tensor:
     labels = scene.targets.labels[:, rows, None].expand(-1, -1, scene.scores.shape[1])
     of_class = scene.scores.transpose(1, 2).gather(1, labels)
     # Of all classes but one a pair's cost is that of the background: nothing over (targets, points, classes) is made.
-    return background[:, None] - background_costs(of_class) - of_class.log().clamp(min=-MOST)
+    return background[:, None] + rounded_log(1 - of_class).clamp(min=-MOST) - rounded_log(of_class).clamp(min=-MOST)
+
+
+def rounded_log(values: Tensor) -> Tensor:
+    """Logarithm that is the same on every device, so that equal inputs are ranked alike.
+
+    That of single precision is not; in double precision the last bits are lost in the rounding to single.
+    """
+    return values.double().log().to(values.dtype)
 
 
 def pair_overlaps(scene: Scene, rows: slice) -> Tensor:

@@ -31,7 +31,7 @@ class Queries(NamedTuple):
 
 def read_queries(caller: str, logits: Tensor, boxes: Tensor, targets: Targets, num_classes: int) -> Queries:
     """Check shapes, widen half precision, and mark what can be matched."""
-    _check_shapes(caller, logits, boxes, targets)
+    check_shapes(caller, logits, boxes, targets)
     dtype = compute_dtype(boxes)
     rotated = boxes.shape[-1] == 5
     target_boxes = rotated_fractions(caller, targets) if rotated else cxcywh_boxes(caller, targets)
@@ -51,7 +51,8 @@ def read_queries(caller: str, logits: Tensor, boxes: Tensor, targets: Targets, n
     )
 
 
-def _check_shapes(caller: str, logits: Tensor, boxes: Tensor, targets: Targets) -> None:
+def check_shapes(caller: str, logits: Tensor, boxes: Tensor, targets: Targets) -> None:
+    """Reject predictions that are not of one batch with the targets."""
     check_float(caller, "logits", logits)
     check_float(caller, "boxes", boxes)
     if logits.ndim < 3 or logits.shape[-1] == 0:

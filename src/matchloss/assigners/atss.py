@@ -10,7 +10,7 @@ from torch import Tensor
 from .._core import check_option, check_positive, compute_dtype
 from ..geometry import box_iou, inside_boxes, nothing_set, target_chunks
 from ..types import Assignment, Targets
-from ._best_overlap import best_overlaps
+from ._best_overlap import best_overlaps, may_use_numba
 from ._coverage import give_missing
 from ._ranking import NEVER, first_claim, first_places, place_of, rank_keys
 from ._targets import (
@@ -122,6 +122,10 @@ class ATSSAssigner:
 
     def _nearest(self, centers: Tensor, counts: Sequence[int], read: ReadTargets) -> Tensor:
         """``(B, M, K)``: level by level the anchors with the nearest centres, nearest first."""
+        if may_use_numba(centers):
+            from ..kernels.nearest_centers_cpu import nearest_of_levels
+
+            return nearest_of_levels(centers, counts, read.boxes, self.topk)
         x, y = centers.unbind(-1)
         target_x, target_y = (read.boxes[..., :2] / 2 + read.boxes[..., 2:] / 2)[..., None, :].unbind(-1)
         batch, targets = read.matchable.shape

@@ -6,11 +6,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .._core import check_option, check_positive, has_numba, use_fast_path
+from .._core import check_option, check_positive, compute_dtype, has_numba, use_fast_path, use_triton
 from ..types import Matching, MatchingCost, Targets
 from ._linear_assignment import linear_assignment
 from ._mask_cost import MaskCost, dice_cost, mask_cost, read_masks
 from ._matching_cost import ClassCost, RotatedCost, class_cost, giou_cost, l1_cost, rotated_cost
+from ._matching_numba import match_with_numba
+from ._matching_triton import total_costs
 from ._queries import Queries, read_queries
 from ._targets import check_count
 
@@ -57,7 +59,8 @@ class HungarianAssigner:
         The sum is the least there is. Where several matchings have it, a target takes a free query before one it would
         have to push another target from, and of equal ones the first. Costs that are not finite (a NaN in a
         query, a box beyond all range) are never matched and are counted in ``stats``; they move no other target from
-        its best query. Without a kernel the problems are solved by scipy on the host, which waits for the device once.
+        its best query. Without a kernel, or on a GPU with more than 4096 queries or targets, the problems are solved on
+        the host, which waits for the device once.
 
     Reference:
         Carion et al. 2020, DETR, arXiv:2005.12872, eq. 1 and appendix A.2; Zhu et al. 2021, Deformable DETR,
@@ -127,6 +130,17 @@ class HungarianAssigner:
     @torch.no_grad()
     def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets, *, masks: Tensor | None = None) -> Matching:
         """Match."""
+        if not self.uses_masks and self._takes_numba(boxes):
+            return match_with_numba(
+                CALLER,
+                logits,
+                boxes,
+                targets,
+                num_classes=self._classes(logits),
+                weights=(self.class_weight, self.l1_weight, self.giou_weight),
+                focal_alpha=self._focal_alpha,
+                share=self.surplus == "share",
+            )
         queries = self._read(logits, boxes, targets)
         total = self._total(queries)
         if self.uses_masks:
@@ -147,8 +161,15 @@ class HungarianAssigner:
         return MatchingCost(*(part.transpose(-1, -2) for part in (*parts, total, *of_masks)))
 
     def _read(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Queries:
-        no_object = self.class_cost == "softmax"
-        return read_queries(CALLER, logits, boxes, targets, max(logits.shape[-1] - no_object, 1))
+        return read_queries(CALLER, logits, boxes, targets, self._classes(logits))
+
+    def _classes(self, logits: Tensor) -> int:
+        """At least 1; the shapes are checked later."""
+        return max((logits.shape or (1,))[-1] - (self.class_cost == "softmax"), 1)
+
+    @property
+    def _focal_alpha(self) -> float | None:
+        return self.alpha if self.class_cost == "focal" else None
 
     def _parts(self, queries: Queries) -> tuple[Tensor, Tensor, Tensor]:
         return (
@@ -166,24 +187,25 @@ class HungarianAssigner:
 
     def _total(self, queries: Queries) -> Tensor:
         """``(..., B, M, Q)``; what stands at targets that are not matchable does not count."""
-        single = queries.boxes.device.type == "cpu" and queries.boxes.dtype == torch.float32
-        single = single and queries.image_size is None
-        if single and (self.class_cost == "softmax" or self.gamma == 2) and use_fast_path() and has_numba():
+        if queries.image_size is None and self._takes_numba(queries.boxes):
             return self._total_with_numba(queries)
+        if queries.image_size is None and use_triton(queries.boxes):
+            weights = [self.class_weight, self.l1_weight, self.giou_weight]
+            return total_costs(queries, weights, [self.alpha, self.gamma] if self.class_cost == "focal" else None)
         return self._sum(*self._parts(queries))
+
+    def _takes_numba(self, boxes: Tensor) -> bool:
+        """Numba makes the costs of upright boxes in float32 on the CPU, and solves too if there are no others."""
+        single = boxes.device.type == "cpu" and compute_dtype(boxes) == torch.float32 and boxes.shape[-1:] == (4,)
+        known = self.class_cost == "softmax" or self.gamma == 2
+        return single and known and use_fast_path() and not use_triton(boxes) and has_numba()
 
     def _total_with_numba(self, queries: Queries) -> Tensor:
         """The first call ever on a machine compiles for some seconds; the result is kept."""
-        from ..kernels.matching_cost_cpu import total_costs
+        from ..kernels.matching_cost_cpu import read_numbers, total_costs
 
-        is_focal = self.class_cost == "focal"
-        return total_costs(
-            queries.logits if is_focal else queries.logits.softmax(-1),
-            queries.boxes,
-            (queries.labels, queries.target_boxes, queries.matchable),
-            weights=(self.class_weight, self.l1_weight, self.giou_weight),
-            focal_alpha=self.alpha if is_focal else None,
-        )
+        numbers = read_numbers((self.class_weight, self.l1_weight, self.giou_weight), self._focal_alpha)
+        return total_costs(*queries[:5], numbers)
 
     def _solve(self, total: Tensor, matchable: Tensor) -> Matching:
         usable = matchable.expand(total.shape[:-1])

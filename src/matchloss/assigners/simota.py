@@ -1,7 +1,7 @@
 """Matching as cheaply as possible, each target to as many points as fit it: :class:`SimOTAAssigner`."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,27 +9,14 @@ from torch import Tensor
 from .._core import check_option, check_positive, use_fast_path
 from ..geometry import box_iou
 from ..types import Assignment, Targets
+from ._best_overlap import may_use_numba
 from ._coverage import give_missing
-from ._ota_costs import background_costs, class_costs, nearness, pair_overlaps
-from ._ranking import NEVER, PLACE_BITS, first_claim, place_of, rank_keys
+from ._ota_choice import LATER, Choice, with_row
+from ._ota_costs import background_costs, class_costs, nearness, pair_overlaps, rounded_log
+from ._ota_numba import choose_with_numba, near_with_numba
+from ._ranking import NEVER, first_claim, place_of, rank_keys
 from ._scene import Scene, read_scene
 from ._targets import check_count, in_ignore_regions, to_assignment
-
-LATER = 1 << (2 * PLACE_BITS)
-"""Added to a key: it comes after those without, and stays in order among those with it."""
-
-
-class _Choice(NamedTuple):
-    """What the targets want."""
-
-    places: Tensor
-    """``(B, M, K)`` the cheapest points, in order."""
-    keys: Tensor
-    """``(B, M, K)`` their cost, with the target's row; NEVER where there are fewer."""
-    wanted: Tensor
-    """``(B, M)`` how many of them the target claims."""
-    cheapest: Tensor
-    """``(B, A)`` of each point the least cost over all targets, with the target's row; NEVER where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +115,7 @@ class SimOTAAssigner:
         overlap = scene.boxes.new_zeros(ignore.shape)
         if ignore.numel() and scene.targets.labels.shape[1]:
             usable = self._usable(scene)
-            places = _places_in_question(usable)
+            places = _places_in_question(scene, usable)
             if places is None:
                 owner, overlap = self._match(scene, usable)
             else:
@@ -139,6 +126,8 @@ class SimOTAAssigner:
 
     def _usable(self, scene: Scene) -> Tensor:
         """``(B, A)``: points in question, with finite boxes."""
+        if may_use_numba(scene.boxes):
+            return near_with_numba(self, scene) & scene.boxes.isfinite().all(-1)
         usable = torch.zeros_like(scene.boxes[..., 0], dtype=torch.bool)
         for rows in scene.chunks():
             near = nearness(scene, rows, self.center_radius)
@@ -148,53 +137,44 @@ class SimOTAAssigner:
 
     def _match(self, scene: Scene, usable: Tensor) -> tuple[Tensor, Tensor]:
         """Row of each point's target, -1 for none, and the overlap with it."""
-        choice = self._choose(scene, usable)
-        place = torch.arange(choice.places.shape[2], device=usable.device)
-        claimed = (place < choice.wanted[..., None]) & (choice.keys < NEVER)
-        winner = first_claim(choice.places, torch.where(claimed, choice.keys, NEVER), usable.shape[1])
+        choice, cheapest = self._choose(scene, usable)
+        winner = first_claim(choice.places, choice.claims(), usable.shape[1])
         if self.conflict == "all":
-            claims = torch.zeros_like(winner).scatter_add(1, choice.places.flatten(1), claimed.flatten(1).long())
-            winner = torch.where(claims > 1, choice.cheapest, winner)
+            winner = torch.where(choice.contested(usable.shape[1]), cheapest, winner)
         owner = torch.where(winner < NEVER, place_of(winner), -1)
         if self.min_points is not None:
             owner = give_missing(owner, choice.places, choice.keys, self.min_points)
         target_boxes = scene.targets.boxes.gather(1, owner.clamp(min=0)[..., None].expand(-1, -1, 4))
         return owner, box_iou(scene.boxes, target_boxes)
 
-    def _choose(self, scene: Scene, usable: Tensor) -> _Choice:
-        """Go through the targets a few at a time."""
-        background = background_costs(scene.scores).sum(-1)
+    def _choose(self, scene: Scene, usable: Tensor) -> tuple[Choice, Tensor]:
+        """What the targets want; ``(B, A)`` of each point the least key over all targets, NEVER where there is none."""
+        if may_use_numba(scene.boxes):
+            return choose_with_numba(self, scene, usable)
+        background = background_costs(scene.scores)
         points = torch.arange(usable.shape[1], device=usable.device)
         cheapest = torch.full_like(usable, NEVER, dtype=torch.int64)
         k = min(self.candidate_topk, len(points))
-        first, counts = [], []
+        first, largest = [], []
         for rows in scene.chunks():
             overlap = pair_overlaps(scene, rows)
-            cost = class_costs(scene, background, rows) - self.iou_weight * (overlap + self.eps).log()
+            cost = class_costs(scene, background, rows) - self.iou_weight * rounded_log(overlap + self.eps)
             cost = cost.clamp(min=0)  # of rounding
             possible = usable[:, None] & scene.targets.matchable[:, rows, None] & (cost < torch.inf)  # and not NaN
-            counts.append(torch.where(possible, overlap, 0.0).topk(k).values.sum(-1).long().clamp(min=1))
+            largest.append(torch.where(possible, overlap, 0.0).topk(k).values)
             near = nearness(scene, rows, self.center_radius)
             early = near.in_center if self.candidates == "center" else near.in_center & near.in_box
             keys = rank_keys(cost, points) + torch.where(early, 0, LATER)
             keys = torch.where(possible, keys, NEVER)
             first.append(keys.topk(k, largest=False, sorted=True).values)
             if self.conflict == "all":
-                cheapest = torch.minimum(cheapest, _with_row(keys, rows.start).amin(1))
-        keys = torch.cat(first, dim=1)
-        places = torch.where(keys < NEVER, place_of(keys), 0)
-        return _Choice(places, _with_row(keys, 0), torch.cat(counts, dim=1), cheapest)
+                cheapest = torch.minimum(cheapest, with_row(keys, rows.start).amin(1))
+        return Choice.read(torch.cat(first, dim=1), torch.cat(largest, dim=1)), cheapest
 
 
-def _with_row(keys: Tensor, start: int) -> Tensor:
-    """Put the target's row in the place of the point, of ``(B, m, *)`` keys; NEVER stays."""
-    rows = torch.arange(start, start + keys.shape[1], device=keys.device)[:, None]
-    return torch.where(keys < NEVER, keys - place_of(keys) + rows, NEVER)
-
-
-def _places_in_question(usable: Tensor) -> Tensor | None:
+def _places_in_question(scene: Scene, usable: Tensor) -> Tensor | None:
     """``(B, N)``: the usable points in their order, filled up with others, where counting them stalls no device."""
-    if usable.device.type != "cpu" or not use_fast_path():
-        return None
+    if usable.device.type != "cpu" or not use_fast_path() or may_use_numba(scene.boxes):
+        return None  # the kernel looks at no others anyway
     most = max(1, int(usable.sum(1).max()))
     return (~usable).to(torch.uint8).sort(dim=1, stable=True).indices[:, :most]

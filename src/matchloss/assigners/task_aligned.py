@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor
 
-from .._core import check_option, has_numba, use_fast_path
+from .._core import check_option, has_numba, use_fast_path, use_triton
 from ..types import Assignment, Targets
 from ._aligned_numba import assign_with_numba
 from ._aligned_pairs import pairs_of_owners
+from ._aligned_triton import assign_with_triton
 from ._box_kinds import OVERLAPS, ROTATED_OVERLAPS, is_rotated
 from ._candidates import select_candidates
 from ._conflicts import settle_conflicts
-from ._holdings import give_points, keep_best, soft_scores
+from ._holdings import revise_holdings, soft_scores
 from ._rules import TaskAlignedRules
 from ._scene import Scene, read_scene
 from ._targets import in_ignore_regions, to_assignment
@@ -71,9 +72,9 @@ class TaskAlignedAssigner(TaskAlignedRules):
         Ties go to the lowest point within a target, and to the lowest target at a point; elsewhere they are left open.
         Ignore regions, empty rows and inverted boxes are never matched, points in ignore regions are no negatives,
         and a prediction that is not finite, or of a score outside of [0, 1], is never positive. In memory there are at
-        most some 2^20 pairs of target and point at a time, or those of one target. On the CPU with numba, points that
-        are not in a target are not looked at, with equal results; the first call ever on a machine compiles for some 20
-        seconds. The plain form spends a pass over the points, target by target, on `min_points`.
+        most some 2^20 pairs of target and point at a time, or those of one target; on a GPU with triton none at all.
+        On the CPU with numba, points that are not in a target are not looked at. Results are equal; the first call ever
+        on a machine compiles for some 20 seconds. `min_points` takes a pass over the points, target by target.
 
     Example:
         A car with two predictions, a person with one; the person's is poor, and so is what it is asked for.
@@ -116,7 +117,9 @@ class TaskAlignedAssigner(TaskAlignedRules):
         scene = read_scene("TaskAlignedAssigner", scores, boxes, points, targets, strides, takes_rotated=True)
         rotated = is_rotated(scene.boxes)
         check_option("TaskAlignedAssigner", "overlap", self.overlap, tuple(ROTATED_OVERLAPS if rotated else OVERLAPS))
-        # Numba on the CPU, the plain form elsewhere and for rotated boxes; their results are equal.
+        # Triton on a GPU, Numba on the CPU, the plain form elsewhere and for rotated boxes; their results are equal.
+        if not rotated and use_triton(scene.boxes):
+            return assign_with_triton(self, scene)
         if (
             not rotated
             and use_fast_path()
@@ -135,9 +138,5 @@ class TaskAlignedAssigner(TaskAlignedRules):
             nothing = torch.zeros_like(scene.boxes[..., 0])
             return torch.full_like(nothing, -1, dtype=torch.int64), nothing
         owner = settle_conflicts(self, scene, select_candidates(self, scene))
-        if self.second_topk is not None:
-            owner = keep_best(owner, pairs_of_owners(self, scene, owner).metric, self.second_topk)
-        if self.min_points is not None:
-            metric = pairs_of_owners(self, scene, owner).metric
-            owner = give_points(self, scene, owner, metric, self.min_points)
+        owner = revise_holdings(self, scene, owner)
         return owner, soft_scores(owner, pairs_of_owners(self, scene, owner), targets, self.eps)

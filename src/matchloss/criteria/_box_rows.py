@@ -39,14 +39,23 @@ def rows_to_compare(positive: Tensor) -> Tensor:
     specification, all rows are compared and the negatives masked.
     """
     positive = positive.flatten()
-    if positive.device.type == "cpu" and use_fast_path():
+    if _can_count(positive):
         return positive.nonzero().squeeze(1)
     return torch.arange(positive.numel(), device=positive.device)
 
 
+def index_to_compare(positive: Tensor) -> Tensor | slice:
+    """The same to index with; all rows as a slice, since a gather would copy them, and sort for its gradient."""
+    return rows_to_compare(positive) if _can_count(positive) else slice(None)
+
+
+def _can_count(positive: Tensor) -> bool:
+    return positive.device.type == "cpu" and use_fast_path()
+
+
 def take_rows(head: BoxHead, points: Points, positive: Tensor, target_boxes: Tensor, weights: Tensor) -> BoxRows:
     """Decode the boxes to compare; only these have a gradient."""
-    batch, rows = len(head.sides), rows_to_compare(positive)
+    batch, rows = len(head.sides), index_to_compare(positive)
     positive = positive.flatten()[rows]
     # A negative's distances may be anything, inf too, where all rows are taken.
     sides = torch.where(positive[:, None], head.sides.flatten(0, 1)[rows], 0.0)

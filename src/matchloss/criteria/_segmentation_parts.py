@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import losses
-from .._core import both, expand_to, to_compute
+from .._core import both, compute_dtype, expand_to, keep_valid
 from ..losses._class_inputs import ClassInputs, labelled, read_class_inputs, read_class_weights, weight_of_targets
 from ..losses._focal_term import balance
 from ..losses._map_inputs import has_labels
@@ -39,12 +39,12 @@ def softmax_parts(
 ) -> Parts:
     """Terms of exclusive classes. With dense targets each term reads for itself."""
     inputs = read_class_inputs(CALLER, logits, targets, ignore_index=ignore_index, mask=mask)
-    valid = _count(inputs.valid, inputs.logits[:, 0])
+    valid = _count(inputs.valid, inputs.logits[:, 0], inputs.dtype)
     shared = {name for name, module in modules.items() if inputs.labels is not None and _shares_softmax(module)}
     parts = {}
     if shared:
         statistics = softmax_statistics(inputs)
-        sums = statistics_to_sums(statistics, inputs)
+        sums = statistics_to_sums(statistics)
     for name, module in modules.items():
         if name not in shared:
             parts[name] = _alone(module(logits, targets, mask=mask))
@@ -66,9 +66,8 @@ def _shares_softmax(module: nn.Module) -> bool:
 
 def _likelihood_part(module: nn.Module, log_prob: Tensor, inputs: ClassInputs, valid: Tensor) -> Part:
     """Cross entropy or focal from the labels' log probability, which is 0 where not valid."""
-    assert inputs.labels is not None
     if isinstance(module, losses.SoftmaxFocalLoss):
-        loss = focal_of_labels(log_prob, inputs.labels, read_alpha(module.alpha, inputs), module.gamma)
+        loss = focal_of_labels(log_prob, inputs, read_alpha(module.alpha, inputs), module.gamma)
         return Part(loss.sum(), valid)
     assert isinstance(module, losses.CrossEntropyLoss)
     class_weights = read_class_weights(CALLER, module.class_weights, inputs)
@@ -85,27 +84,25 @@ def sigmoid_parts(
     """Terms of binary maps. Focal shares the read for hard targets, which labels and bool maps are by their dtype."""
     maps, mask = read_maps(logits, targets, mask, ignore_index)
     is_hard = not maps.is_floating_point()
-    flat_logits, flat_maps = (values.unsqueeze(-1).flatten(2) for values in (to_compute(logits), maps))
-    flat_maps = flat_maps.to(flat_logits.dtype)
-    flat_mask = None if mask is None else mask.unsqueeze(-1).flatten(2)
-    valid = _count(flat_mask, flat_logits)
+    flat_logits, flat_maps = (values.unsqueeze(-1).flatten(2) for values in (logits, maps))
+    flat_mask, dtype = None if mask is None else mask.unsqueeze(-1).flatten(2), compute_dtype(logits)
+    valid = _count(flat_mask, flat_logits, dtype)
     shared = {name for name, module in modules.items() if _shares_sigmoid(module, is_hard)}
     parts = {}
     if shared:
         statistics = sigmoid_statistics(flat_logits, flat_maps, flat_mask)
-        counted = torch.ones_like(flat_logits[:1, :1]) if flat_mask is None else flat_mask.to(flat_logits.dtype)
-        actual = flat_maps.sum(2) if flat_mask is None else torch.where(flat_mask, flat_maps, 0.0).sum(2)
-        area = counted.expand_as(flat_logits).sum(2)
+        actual = keep_valid(flat_maps, flat_mask).sum(2, dtype=dtype)
+        area = torch.full_like(actual, flat_maps.shape[2]) if flat_mask is None else flat_mask.sum(2).to(dtype)
         sums = RegionSums(statistics.overlap, statistics.predicted, actual, area)
     for name, module in modules.items():
         if name not in shared:
-            parts[name] = _alone(module(logits, maps.to(flat_logits.dtype), mask=mask))
+            parts[name] = _alone(module(logits, maps.to(dtype), mask=mask))
         elif isinstance(module, RegionLoss):
             parts[name] = _region_part(module, sums)
         else:
             loss = statistics.cross_entropy
             if isinstance(module, losses.SigmoidFocalLoss):
-                loss = _focal_of_hard(loss, flat_maps, module.alpha, module.gamma)
+                loss = _focal_of_hard(loss, flat_maps.to(dtype), module.alpha, module.gamma)
             parts[name] = Part(loss.sum(), valid)
     return Parts(parts, valid)
 
@@ -154,6 +151,6 @@ def _alone(loss: Tensor) -> Part:
     return Part(loss, torch.ones_like(loss))
 
 
-def _count(valid: Tensor | None, like: Tensor) -> Tensor:
+def _count(valid: Tensor | None, like: Tensor, dtype: torch.dtype) -> Tensor:
     """Number of elements that count, as a tensor so that no host waits for it."""
-    return like.new_full((), like.numel()) if valid is None else valid.sum().to(like.dtype)
+    return like.new_full((), like.numel(), dtype=dtype) if valid is None else valid.sum().to(dtype)

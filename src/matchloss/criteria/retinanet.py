@@ -21,7 +21,7 @@ from ..geometry import (
 from ..losses import SigmoidFocalLoss, SmoothL1Loss
 from ..types import Assignment, LossTerms, Targets
 from ._assign import assign_anchors
-from ._box_rows import COORDINATE_LOSSES, rows_to_compare
+from ._box_rows import COORDINATE_LOSSES, index_to_compare
 from ._class_rows import class_probabilities, class_rows
 from ._dense import Matched, count, elementwise, of_targets, read_targets
 
@@ -149,7 +149,7 @@ class RetinaNetCriterion(nn.Module):
         self, deltas: Tensor, anchors: Tensor, positive: Tensor, target_boxes: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Weighted sum of the box loss over the positives, and their mean IoU."""
-        batch, rows = len(deltas), rows_to_compare(positive)
+        batch, rows = len(deltas), index_to_compare(positive)
         positive, weights = positive.flatten()[rows], weights.flatten()[rows]
         # A negative's deltas may be anything, inf too, where all rows are taken.
         deltas = torch.where(positive[:, None], to_compute(deltas.flatten(0, 1)[rows]), 0.0)

@@ -122,9 +122,9 @@ class EASTTargetEncoder:
         height, width = read_size(CALLER, size, self.stride)
         words = read_words(CALLER, quads, ignore, min_side=self.min_side)
         inner = shrink_quads(words.quads, shrink=self.shrink)
-        spare = central_cells(words.quads, height, width, self.stride)
-        if not self.one_cell_at_least:
-            spare = torch.full_like(spare, -1)
+        spare = torch.full_like(words.number, -1)
+        if self.one_cell_at_least:
+            spare = central_cells(words.quads, height, width, self.stride)
         frames = words.quads.flatten(2)
         if self.geometry == "rbox":
             frames = turn_boxes(enclosing_rectangles(words.quads), self.angle)

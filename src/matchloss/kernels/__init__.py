@@ -1,1 +1,7 @@
-"""Numba (CPU) and Triton (CUDA) twins of hot loops, under the names of what they speed up; private."""
+"""Twins of hot loops, private: Numba for the CPU (``*_cpu.py``), Triton for a GPU (``*_cuda.py``)."""
+
+from pathlib import Path
+
+from ._caches import drop_stale_caches
+
+drop_stale_caches(Path(__file__).parent)

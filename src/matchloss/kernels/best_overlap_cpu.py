@@ -33,7 +33,7 @@ def best_and_claim(
 
 
 @njit(nogil=True, cache=True)
-def _scan(boxes, matchable, anchors, least, takes_last, best, target, claim, claimant):  # type: ignore[no-untyped-def]
+def _scan(boxes, matchable, anchors, least, takes_last, best, target, claim, claimant):
     images, targets = matchable.shape
     places, values = np.empty(len(anchors), dtype=np.int64), np.empty(len(anchors), dtype=np.float32)
     for image in range(images):
@@ -50,7 +50,7 @@ def _scan(boxes, matchable, anchors, least, takes_last, best, target, claim, cla
 
 
 @njit(nogil=True, cache=True)
-def _meet(box, anchors, places, values):  # type: ignore[no-untyped-def]
+def _meet(box, anchors, places, values):
     """Write the anchors that overlap with a target, and by how much; how many there are, and the largest overlap."""
     count, largest = 0, ZERO
     for a in range(len(anchors)):

@@ -51,7 +51,7 @@ def measure_pairs(measure: str, boxes: Tensor, target_boxes: Tensor) -> tuple[Te
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _area_rows(of_hull, boxes, targets, values, slopes):  # type: ignore[no-untyped-def]
+def _area_rows(of_hull, boxes, targets, values, slopes):
     """IoU, and with a factor of 1 GIoU."""
     for row in range(len(values)):
         at_x = CORNERS * np.uint64(row)
@@ -65,7 +65,7 @@ def _area_rows(of_hull, boxes, targets, values, slopes):  # type: ignore[no-unty
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _distance_rows(of_sides, boxes, targets, values, slopes):  # type: ignore[no-untyped-def]
+def _distance_rows(of_sides, boxes, targets, values, slopes):
     """DIoU, and with a factor of 1 EIoU."""
     for row in range(len(values)):
         at_x = CORNERS * np.uint64(row)
@@ -85,7 +85,7 @@ def _distance_rows(of_sides, boxes, targets, values, slopes):  # type: ignore[no
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _aspect_rows(of_aspect, boxes, targets, values, slopes):  # type: ignore[no-untyped-def]
+def _aspect_rows(of_aspect, boxes, targets, values, slopes):
     """CIoU, with a factor of 1."""
     for row in range(len(values)):
         at_x = CORNERS * np.uint64(row)
@@ -121,7 +121,7 @@ KERNELS: dict[str, tuple[Callable[..., Any], np.float32]] = {
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _axis(boxes, targets, at):  # type: ignore[no-untyped-def]
+def _axis(boxes, targets, at):
     """Both sizes, the overlap and the shift of the centres, by the hull; what they were divided by, and the hull."""
     low, high, other_low, other_high = boxes[at], boxes[at + FAR], targets[at], targets[at + FAR]
     size, other_size = _at_least(high - low, ZERO), _at_least(other_high - other_low, ZERO)
@@ -135,7 +135,7 @@ def _axis(boxes, targets, at):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _iou(x, y):  # type: ignore[no-untyped-def]
+def _iou(x, y):
     """IoU, and the union as a fraction of the enclosing box."""
     both = x[2] * y[2]
     union = x[0] * y[0] + x[1] * y[1] - both
@@ -143,7 +143,7 @@ def _iou(x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _area_pulls(x, y, iou, union, of_hull):  # type: ignore[no-untyped-def]
+def _area_pulls(x, y, iou, union, of_hull):
     """Of each axis, the slopes in both sizes and the overlap."""
     one_over = ONE / _or_one(union)
     of_union = (ZERO if union == ZERO else -iou * one_over) + of_hull
@@ -152,13 +152,13 @@ def _area_pulls(x, y, iou, union, of_hull):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _relative_hull(x, y):  # type: ignore[no-untyped-def]
+def _relative_hull(x, y):
     longer = _or_one(_larger(x[5], y[5]))
     return longer, x[5] / longer, y[5] / longer
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _distance(x, y, wide, high):  # type: ignore[no-untyped-def]
+def _distance(x, y, wide, high):
     """Of the centres; of each axis, the slopes of minus the distance in the shift and in the relative hull."""
     across, down, diagonal = x[3] * wide, y[3] * high, wide * wide + high * high
     distance = (across * across + down * down) / _or_one(diagonal)
@@ -170,7 +170,7 @@ def _distance(x, y, wide, high):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _angle_between(width, height, other_width, other_height):  # type: ignore[no-untyped-def]
+def _angle_between(width, height, other_width, other_height):
     """``atan(w_t / h_t) - atan(w / h)``, as the one angle that it is: with an arctangent less, and more digits."""
     width, height = _at_least(width, SMALLEST_SIDE), _at_least(height, SMALLEST_SIDE)
     other_width, other_height = _at_least(other_width, SMALLEST_SIDE), _at_least(other_height, SMALLEST_SIDE)
@@ -187,7 +187,7 @@ def _angle_between(width, height, other_width, other_height):  # type: ignore[no
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _angle_pulls(width, height, pull):  # type: ignore[no-untyped-def]
+def _angle_pulls(width, height, pull):
     """Slopes in the sides, of ``pull * atan(width / height)`` with sides that are clamped."""
     wide, high = _at_least(width, SMALLEST_SIDE), _at_least(height, SMALLEST_SIDE)
     pull /= wide * wide + high * high
@@ -195,7 +195,7 @@ def _angle_pulls(width, height, pull):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _write(boxes, targets, slopes, at, lengths, pulls, hull_pulls):  # type: ignore[no-untyped-def]
+def _write(boxes, targets, slopes, at, lengths, pulls, hull_pulls):
     """Lead the slopes in the lengths of an axis back to the ends of the box."""
     low, high, other_low, other_high = boxes[at], boxes[at + FAR], targets[at], targets[at + FAR]
     of_size, of_other, of_both = pulls
@@ -214,7 +214,7 @@ def _write(boxes, targets, slopes, at, lengths, pulls, hull_pulls):  # type: ign
 
 
 @njit(nogil=True, cache=True)
-def _share(value, other):  # type: ignore[no-untyped-def]
+def _share(value, other):
     """How much of the slope of their maximum is the value's; of minus their minimum, with both changed about."""
     return HALF if value == other else (ZERO if value < other else ONE)
 
@@ -223,20 +223,20 @@ def _share(value, other):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _larger(a, b):  # type: ignore[no-untyped-def]
+def _larger(a, b):
     return a if a > b else b
 
 
 @njit(nogil=True, cache=True)
-def _smaller(a, b):  # type: ignore[no-untyped-def]
+def _smaller(a, b):
     return a if a < b else b
 
 
 @njit(nogil=True, cache=True)
-def _at_least(value, bound):  # type: ignore[no-untyped-def]
+def _at_least(value, bound):
     return bound if value < bound else value
 
 
 @njit(nogil=True, cache=True)
-def _or_one(value):  # type: ignore[no-untyped-def]
+def _or_one(value):
     return ONE if value == ZERO else value

@@ -28,7 +28,7 @@ def draw_maps(
 
 
 @njit(nogil=True, cache=True)
-def _draw(quads, margin, valid, learnable, stride, score, mask, border, near):  # type: ignore[no-untyped-def]
+def _draw(quads, margin, valid, learnable, stride, score, mask, border, near):
     batch, count = valid.shape
     seen = np.zeros(count, dtype=np.bool_)
     for b in range(batch):
@@ -40,7 +40,7 @@ def _draw(quads, margin, valid, learnable, stride, score, mask, border, near):  
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _draw_word(quads, b, r, margin, stride, score, border, near):  # type: ignore[no-untyped-def]
+def _draw_word(quads, b, r, margin, stride, score, border, near):
     """One word; whether it is text anywhere."""
     height, width = score.shape
     first, end = _window(quads, b, r, 1, margin, height, stride)
@@ -61,7 +61,7 @@ def _draw_word(quads, b, r, margin, stride, score, border, near):  # type: ignor
 
 
 @njit(nogil=True, cache=True)
-def _window(quads, b, r, axis, margin, cells, stride):  # type: ignore[no-untyped-def]
+def _window(quads, b, r, axis, margin, cells, stride):
     """First cell of an axis that the grown word may reach, and the one after the last."""
     low = min(min(quads[b, r, 0, axis], quads[b, r, 1, axis]), min(quads[b, r, 2, axis], quads[b, r, 3, axis]))
     high = max(max(quads[b, r, 0, axis], quads[b, r, 1, axis]), max(quads[b, r, 2, axis], quads[b, r, 3, axis]))
@@ -71,7 +71,7 @@ def _window(quads, b, r, axis, margin, cells, stride):  # type: ignore[no-untype
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _squared_distance(quads, b, r, x, y):  # type: ignore[no-untyped-def]
+def _squared_distance(quads, b, r, x, y):
     nearest = np.float32(np.inf)
     for k in range(4):
         start_x, start_y = quads[b, r, k, 0], quads[b, r, k, 1]
@@ -86,7 +86,7 @@ def _squared_distance(quads, b, r, x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _hide(quads, b, r, stride, score, mask):  # type: ignore[no-untyped-def]
+def _hide(quads, b, r, stride, score, mask):
     """Take the cells of a whole word out of the mask, but not those that are text."""
     height, width = mask.shape
     for i in range(height):

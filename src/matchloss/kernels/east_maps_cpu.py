@@ -82,7 +82,7 @@ def draw_maps(
 
 
 @njit(nogil=True, cache=True)
-def _draw(words, stride, channels, score, geometry, mask, word_index, shortest):  # type: ignore[no-untyped-def]
+def _draw(words, stride, channels, score, geometry, mask, word_index, shortest):
     batch, count = words.valid.shape
     height, width = word_index.shape[1:]
     has_cells = np.zeros(count, dtype=np.bool_)
@@ -109,7 +109,7 @@ def _draw(words, stride, channels, score, geometry, mask, word_index, shortest):
 
 
 @njit(nogil=True, cache=True)
-def _own(words, b, r, stride, owner):  # type: ignore[no-untyped-def]
+def _own(words, b, r, stride, owner):
     """Give a word the cells of its inner part that are free; whether it got any."""
     height, width = owner.shape
     first, end = row_window(words.inner, b, r, height, stride)
@@ -128,7 +128,7 @@ def _own(words, b, r, stride, owner):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _hide(quads, b, r, stride, owner, mask):  # type: ignore[no-untyped-def]
+def _hide(quads, b, r, stride, owner, mask):
     """Take the cells of a whole word out of the mask, but not those that are text."""
     height, width = owner.shape
     first, end = row_window(quads, b, r, height, stride)
@@ -141,7 +141,7 @@ def _hide(quads, b, r, stride, owner, mask):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _write_edges(frames, b, r, i, j, x, y, channels, geometry):  # type: ignore[no-untyped-def]
+def _write_edges(frames, b, r, i, j, x, y, channels, geometry):
     """The point in the box's own axes; then the distances to its sides."""
     right, down = x - frames[b, r, 0], y - frames[b, r, 1]
     half_width, half_height = frames[b, r, 2], frames[b, r, 3]
@@ -155,7 +155,7 @@ def _write_edges(frames, b, r, i, j, x, y, channels, geometry):  # type: ignore[
 
 
 @njit(nogil=True, cache=True)
-def _write_corners(frames, b, r, i, j, x, y, geometry):  # type: ignore[no-untyped-def]
+def _write_corners(frames, b, r, i, j, x, y, geometry):
     for k in range(4):
         geometry[b, 2 * k, i, j] = frames[b, r, 2 * k] - x
         geometry[b, 2 * k + 1, i, j] = frames[b, r, 2 * k + 1] - y

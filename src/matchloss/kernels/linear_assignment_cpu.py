@@ -6,8 +6,6 @@ potential of 1e30 whatever is added to it would get lost. Loops over columns hav
 its bits as whole numbers, so that a compiler can do several at once.
 """
 
-import threading
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +13,10 @@ import torch
 from numba import njit
 from torch import Tensor
 
-COSTS_A_THREAD = 2**18
-"""Fewer are read before a thread has started."""
+from .threads_cpu import share_rows
+
+COSTS_A_THREAD = 2**20
+"""Fewer are done with before a second thread would pay for its start."""
 
 
 class Reached(NamedTuple):
@@ -38,42 +38,55 @@ def assign_problems(cost: Tensor, rows: Tensor) -> Tensor:
     costs, usable, result = cost.contiguous().numpy(), rows.contiguous().numpy(), found.numpy()
     bits = costs.view(np.int32 if costs.dtype == np.float32 else np.int64)
     marks = costs.dtype.type(np.inf).view(bits.dtype), bits.dtype.type(np.iinfo(bits.dtype).max)
-    work = costs.shape[2] * usable.sum(1).cumsum()
-    threads = min(torch.get_num_threads(), 1 + int(work[-1]) // COSTS_A_THREAD) if len(work) else 1
-    ends = [int(np.searchsorted(work, work[-1] * part / threads)) for part in range(1, threads)]
-    blocks = [(costs, bits, marks, usable, result, *block) for block in pairwise((0, *ends, len(costs)))]
-    others = [threading.Thread(target=_assign_block, args=block) for block in blocks[1:]]
-    for thread in others:
-        thread.start()
-    _assign_block(*blocks[0])
-    for thread in others:
-        thread.join()
+    problems, size = len(costs), costs.shape[1] * costs.shape[2]
+    share_rows(
+        lambda part: _assign_block(costs, bits, marks, usable, result, part.start, part.stop),
+        problems,
+        1 + COSTS_A_THREAD // max(size, 1),
+    )
     return found
 
 
 @njit(nogil=True, cache=True)
-def _assign_block(costs, bits, marks, usable, found, begin, end):  # type: ignore[no-untyped-def]
-    targets, queries = costs.shape[1:]
-    rows, taken = np.empty(targets, np.int64), np.empty(targets, np.int64)
+def _assign_block(costs, bits, marks, usable, found, begin, end):
+    rows, taken = np.empty(costs.shape[1], np.int64), np.empty(costs.shape[1], np.int64)
     for p in range(begin, end):
-        count, broken = 0, 0
-        for t in range(targets):
-            if usable[p, t]:
-                taken[count], lost = _cheapest(bits[p, t], marks)
-                if lost < queries:
-                    rows[count] = t
-                    count += 1
-                    broken += lost
-        if broken > 0 or count > queries:
-            _assign_apart(costs[p], rows[:count], found[p])
-        else:
-            _assign(costs[p], rows[:count], taken)
-            for r in range(count):
-                found[p, rows[r]] = taken[r]
+        assign_problem(costs[p], bits[p], marks, usable[p], found[p], rows, taken)
 
 
 @njit(nogil=True, cache=True)
-def _cheapest(bits, marks):  # type: ignore[no-untyped-def]
+def assign_problem(costs, bits, marks, usable, found, rows, taken):
+    """Write the columns of the usable rows of one problem; how many of the costs of those are not finite.
+
+    Args:
+        costs: (M, Q), any numbers in rows that are not usable.
+        bits: the same as whole numbers.
+        marks: infinity and the largest number, as whole numbers.
+        usable: (M,).
+        found: (M,), -1.
+        rows: (M,), to work in.
+        taken: (M,), to work in.
+    """
+    count, broken, apart = 0, 0, False
+    for t in range(len(usable)):
+        if usable[t]:
+            taken[count], lost = _cheapest(bits[t], marks)
+            broken += lost
+            if lost < costs.shape[1]:
+                apart = apart or lost > 0
+                rows[count] = t
+                count += 1
+    if apart or count > costs.shape[1]:
+        _assign_apart(costs, rows[:count], found)
+    else:
+        _assign(costs, rows[:count], taken)
+        for r in range(count):
+            found[rows[r]] = taken[r]
+    return broken
+
+
+@njit(nogil=True, cache=True)
+def _cheapest(bits, marks):
     """The first of the least costs of a row, and how many are not finite.
 
     Positive floats are ordered as their bits, negative ones the other way round. What is not finite has all bits of
@@ -92,7 +105,7 @@ def _cheapest(bits, marks):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _assign_apart(cost, rows, found):  # type: ignore[no-untyped-def]
+def _assign_apart(cost, rows, found):
     """Copy what can be matched, the shorter side as rows; a sentinel in place of single pairs that are not finite."""
     columns, count, least, most = np.empty(cost.shape[1], np.int64), 0, np.inf, -np.inf
     for j in range(cost.shape[1]):
@@ -122,7 +135,7 @@ def _assign_apart(cost, rows, found):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _assign(cost, rows, taken):  # type: ignore[no-untyped-def]
+def _assign(cost, rows, taken):
     """From the cheapest column of each row to one of its own, of finite costs with as many columns as rows at least."""
     columns, count = cost.shape[1], 0
     order, holder = np.arange(columns), np.empty(columns, np.int64)
@@ -144,7 +157,7 @@ def _assign(cost, rows, taken):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _hold(order, holder, column, row):  # type: ignore[no-untyped-def]
+def _hold(order, holder, column, row):
     """``order`` is a column's number, with theirs added once it is held: of equals a free one then comes first."""
     holder[column] = row
     if order[column] < len(order):
@@ -152,7 +165,7 @@ def _hold(order, holder, column, row):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _make_room(cost, rows, start, taken, held, price, ways, path):  # type: ignore[no-untyped-def]
+def _make_room(cost, rows, start, taken, held, price, ways, path):
     """Find the shortest way from a row to a free column, and let every row on it move on by one.
 
     There is one, and the search ends: all costs are finite, and columns are not fewer than rows. Until then a column
@@ -183,7 +196,7 @@ def _make_room(cost, rows, start, taken, held, price, ways, path):  # type: igno
 
 
 @njit(nogil=True, cache=True)
-def _reach(costs, own, ahead, price, away, nearer):  # type: ignore[no-untyped-def]
+def _reach(costs, own, ahead, price, away, nearer):
     """Write the ways of before, shortened where one over this row is shorter; none is less than 0 but for rounding."""
     for j in range(len(costs)):
         way = (costs[j] - own) + (ahead - price[j])
@@ -192,7 +205,7 @@ def _reach(costs, own, ahead, price, away, nearer):  # type: ignore[no-untyped-d
 
 
 @njit(nogil=True, cache=True)
-def _nearest(bits, order):  # type: ignore[no-untyped-def]
+def _nearest(bits, order):
     """The column with the shortest way, of equals the first in their order."""
     least, columns = bits[0], len(bits)
     for j in range(columns):
@@ -204,7 +217,7 @@ def _nearest(bits, order):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _reached_from(cost, rows, path, last):  # type: ignore[no-untyped-def]
+def _reached_from(cost, rows, path, last):
     """Which of the rows before has the shortest way to a column: to keep that for all columns would cost more."""
     origin, shortest = 0, np.inf
     for n in range(last):

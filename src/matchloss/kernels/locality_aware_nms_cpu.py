@@ -31,7 +31,7 @@ def suppress(quads: Floats, threshold: float) -> NDArray[np.bool_]:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _merge(quads, scores, groups, size, only_last, threshold, flat):  # type: ignore[no-untyped-def]
+def _merge(quads, scores, groups, size, only_last, threshold, flat):
     """Merges of a group are a chain, from the newest to the oldest."""
     count = len(quads)
     merged, weights, members = np.empty((count, 4, 2)), np.empty(count), np.empty(count, np.int64)
@@ -60,7 +60,7 @@ def _merge(quads, scores, groups, size, only_last, threshold, flat):  # type: ig
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _read(given, score, flat, quad):  # type: ignore[no-untyped-def]
+def _read(given, score, flat, quad):
     """Write a candidate clockwise, unless it is broken, flat or crosses itself; tell whether it was written."""
     if not (0 < score < np.inf):
         return False
@@ -78,21 +78,21 @@ def _read(given, score, flat, quad):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _sides_cross(quad, k):  # type: ignore[no-untyped-def]
+def _sides_cross(quad, k):
     """Whether side number k and the one across cross."""
     a, b, c, d = k, k + 1, k + 2, (k + 3) % 4
     return _turn(quad, a, b, c) * _turn(quad, a, b, d) < 0 and _turn(quad, c, d, a) * _turn(quad, c, d, b) < 0
 
 
 @njit(nogil=True, cache=True)
-def _turn(quad, a, b, c):  # type: ignore[no-untyped-def]
+def _turn(quad, a, b, c):
     """1 if a corner lies to the right of the line through two others, -1 to the left, 0 on it."""
     x, y = quad[b, 0] - quad[a, 0], quad[b, 1] - quad[a, 1]
     return np.sign(x * (quad[c, 1] - quad[a, 1]) - y * (quad[c, 0] - quad[a, 0]))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _absorb(merged, weight, quad, score):  # type: ignore[no-untyped-def]
+def _absorb(merged, weight, quad, score):
     """Weighted mean, of the corners in that turn in which they are closest."""
     turn, least = 0, np.inf
     for shift in range(4):
@@ -109,7 +109,7 @@ def _absorb(merged, weight, quad, score):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _suppress(quads, threshold):  # type: ignore[no-untyped-def]
+def _suppress(quads, threshold):
     count = len(quads)
     kept, chosen, number = np.zeros(count, np.bool_), np.empty(count, np.int64), 0
     work = np.empty((2, MOST_CORNERS, 2))
@@ -127,7 +127,7 @@ def _suppress(quads, threshold):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _iou(quad, other, work):  # type: ignore[no-untyped-def]
+def _iou(quad, other, work):
     """Of two quads that do not cross themselves."""
     for axis in range(2):
         if _highest(quad, axis) <= _lowest(other, axis) or _highest(other, axis) <= _lowest(quad, axis):
@@ -147,17 +147,17 @@ def _iou(quad, other, work):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _lowest(quad, axis):  # type: ignore[no-untyped-def]
+def _lowest(quad, axis):
     return min(min(quad[0, axis], quad[1, axis]), min(quad[2, axis], quad[3, axis]))
 
 
 @njit(nogil=True, cache=True)
-def _highest(quad, axis):  # type: ignore[no-untyped-def]
+def _highest(quad, axis):
     return max(max(quad[0, axis], quad[1, axis]), max(quad[2, axis], quad[3, axis]))
 
 
 @njit(nogil=True, cache=True)
-def _parts(quad):  # type: ignore[no-untyped-def]
+def _parts(quad):
     """A convex quad is one part, number 0; others are two triangles at the first corner, numbers 1 and 2."""
     left, right = False, False
     for k in range(4):
@@ -167,12 +167,12 @@ def _parts(quad):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _corner(part, k):  # type: ignore[no-untyped-def]
+def _corner(part, k):
     return k if part == 0 or k == 0 else part + k - 1
 
 
 @njit(nogil=True, cache=True)
-def _twice_area(quad, part):  # type: ignore[no-untyped-def]
+def _twice_area(quad, part):
     """Positive where the corners run clockwise on the screen."""
     a, b, c, d = (0, 2, 1, 3) if part == 0 else (0, part, 0, part + 1)
     x, y = quad[b, 0] - quad[a, 0], quad[b, 1] - quad[a, 1]
@@ -180,7 +180,7 @@ def _twice_area(quad, part):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _signed_intersection(quad, part, other, other_part, work):  # type: ignore[no-untyped-def]
+def _signed_intersection(quad, part, other, other_part, work):
     """Twice the area that two convex parts share, with the product of their signs: one cut at the other's sides.
 
     Coordinates are taken from a corner of the first: far from the origin no digits are lost.
@@ -207,7 +207,7 @@ def _signed_intersection(quad, part, other, other_part, work):  # type: ignore[n
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _cut(polygon, count, begin, end, origin, turn, out):  # type: ignore[no-untyped-def]
+def _cut(polygon, count, begin, end, origin, turn, out):
     """Write the part of a convex polygon on the inner side of a line, and tell its number of corners."""
     x, y = begin[0] - origin[0], begin[1] - origin[1]
     along_x, along_y = turn * (end[0] - begin[0]), turn * (end[1] - begin[1])

@@ -1,12 +1,9 @@
 """What it costs to match queries with targets, on the CPU: the weighted sum in one pass, for usable targets alone.
 
-Probabilities, L1 and GIoU are made operation by operation as in the plain form, in float32. The focal cost needs an
-exponential and a logarithm of its own, since a compiler does not do several of the library's at once. No loop over
-queries has a branch.
+L1 and GIoU are made operation by operation as in the plain form, in float32; the exponentials of the class costs are
+rounded otherwise. No loop over queries has a branch.
 """
 
-import threading
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +11,12 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from .class_cost_cpu import write_focal_costs, write_probability_costs
+from .threads_cpu import share_rows
+
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
-PAIRS_A_THREAD = 2**15
+PAIRS_A_THREAD = 2**16
 """Fewer are done before a thread has started."""
-FAR = 100.0
-"""Logits beyond have a probability of 0 or 1 to all digits of float32."""
-DOUBLINGS = 10
 
 
 class Numbers(NamedTuple):
@@ -33,80 +30,67 @@ class Numbers(NamedTuple):
     """Of a focal cost; its gamma is 2."""
 
 
+def read_numbers(weights: tuple[float, float, float], focal_alpha: float | None) -> Numbers:
+    """Of the weights of class, L1 and GIoU; ``focal_alpha`` is None for minus the probability."""
+    class_weight, l1_weight, giou_weight = (np.float32(weight) for weight in weights)
+    return Numbers(class_weight, l1_weight, giou_weight, focal_alpha is not None, float(focal_alpha or 0))
+
+
 def total_costs(
-    values: Tensor,
-    boxes: Tensor,
-    targets: tuple[Tensor, Tensor, Tensor],
-    *,
-    weights: tuple[float, float, float],
-    focal_alpha: float | None,
+    logits: Tensor, boxes: Tensor, labels: Tensor, target_boxes: Tensor, usable: Tensor, numbers: Numbers
 ) -> Tensor:
     """``(..., B, M, Q)`` weighted sums; infinity for targets that are not usable.
 
     The images are shared by as many threads as torch uses; the kernel lets go of the interpreter meanwhile.
 
     Args:
-        values: (..., B, Q, C) float32; logits for a focal cost, else probabilities.
+        logits: (..., B, Q, C) float32.
         boxes: (..., B, Q, 4) cxcywh, float32.
-        targets: labels (B, M), boxes (B, M, 4) cxcywh, float32, and which are usable (B, M).
-        weights: of the class, L1 and GIoU.
-        focal_alpha: of a focal cost, whose gamma is 2; None for minus the probability.
+        labels: (B, M).
+        target_boxes: (B, M, 4) cxcywh, float32.
+        usable: (B, M).
+        numbers: weights and options.
     """
-    shape = *values.shape[:-2], targets[0].shape[1], values.shape[-2]
-    total = torch.empty(shape)
+    total = torch.full((*logits.shape[:-2], labels.shape[1], logits.shape[-2]), torch.inf)
     if not total.numel():
         return total
-    class_weight, l1_weight, giou_weight = (np.float32(weight) for weight in weights)
-    alpha = 0.0 if focal_alpha is None else float(focal_alpha)
-    numbers = Numbers(class_weight, l1_weight, giou_weight, focal_alpha is not None, alpha)
-    predictions = tuple(tensor.contiguous().flatten(0, -3).numpy() for tensor in (values, boxes))
-    wanted = tuple(tensor.contiguous().numpy() for tensor in targets)
+    predictions = tuple(tensor.contiguous().flatten(0, -3).numpy() for tensor in (logits, boxes))
+    wanted = tuple(tensor.contiguous().numpy() for tensor in (labels, target_boxes, usable))
     written = total.flatten(0, -3).numpy()
-    count = len(written)
-    enough = 1 + total.numel() // PAIRS_A_THREAD
-    ends = np.linspace(0, count, min(torch.get_num_threads(), count, enough) + 1).astype(int)
-    work = [(numbers, predictions, wanted, written, int(begin), int(end)) for begin, end in pairwise(ends)]
-    threads = [threading.Thread(target=_fill_block, args=arguments) for arguments in work[1:]]
-    for thread in threads:
-        thread.start()
-    _fill_block(*work[0])
-    for thread in threads:
-        thread.join()
+    share_rows(
+        lambda part: _fill_block(numbers, predictions, wanted, written, part.start, part.stop),
+        len(written),
+        1 + PAIRS_A_THREAD // written[0].size,
+    )
     return total
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _fill_block(numbers, predictions, wanted, total, begin, end):  # type: ignore[no-untyped-def]
-    labels, target_boxes, usable = wanted
-    values, boxes = predictions
-    targets = labels.shape[1]
-    columns, rows = np.empty((8, boxes.shape[1]), np.float32), np.empty(targets, np.int64)
+def _fill_block(numbers, predictions, wanted, total, begin, end):
+    (logits, boxes), (labels, target_boxes, usable) = predictions, wanted
+    columns = np.empty((8, boxes.shape[1]), np.float32)
     for p in range(begin, end):
-        image, count = p % len(labels), 0
-        for t in range(targets):
-            if usable[image, t]:
-                rows[count] = t
-                count += 1
-            else:
-                total[p, t] = np.inf
-        _gather(values[p], labels[image], rows[:count], total[p])
-        _write_columns(boxes[p], columns)
-        for n in range(count):
-            t = rows[n]
-            _weigh_classes(total[p, t], numbers)
-            _add_boxes(total[p, t], columns, target_boxes[image, t], numbers)
+        image = p % len(labels)
+        targets = labels[image], target_boxes[image], usable[image]
+        fill_costs(numbers, logits[p], boxes[p], targets, columns, total[p])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def fill_costs(numbers, logits, boxes, targets, columns, total):
+    """Write the rows ``(M, Q)`` of one image's usable targets; ``columns (8, Q)`` are to work in."""
+    labels, target_boxes, usable = targets
+    rows = np.flatnonzero(usable)
+    if numbers.is_focal:
+        write_focal_costs(logits, labels, rows, numbers.class_weight, numbers.alpha, total)
+    else:
+        write_probability_costs(logits, labels, rows, numbers.class_weight, total)
+    _write_columns(boxes, columns)
+    for n in range(len(rows)):
+        _add_boxes(total[rows[n]], columns, target_boxes[rows[n]], numbers)
 
 
 @njit(nogil=True, cache=True)
-def _gather(values, labels, rows, total):  # type: ignore[no-untyped-def]
-    """Query by query: its classes lie side by side, while those of one class would be far apart."""
-    for q in range(len(values)):
-        for n in range(len(rows)):
-            total[rows[n], q] = values[q, labels[rows[n]]]
-
-
-@njit(nogil=True, cache=True)
-def _write_columns(boxes, columns):  # type: ignore[no-untyped-def]
+def _write_columns(boxes, columns):
     """Centre, size and both corners, each beside the same of the next query."""
     for q in range(len(boxes)):
         for axis in range(2):
@@ -116,46 +100,7 @@ def _write_columns(boxes, columns):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _weigh_classes(row, numbers):  # type: ignore[no-untyped-def]
-    """From probabilities, or logits, to weighted costs."""
-    if not numbers.is_focal:
-        for q in range(len(row)):
-            row[q] = numbers.class_weight * -row[q]
-        return
-    positive, negative = numbers.alpha, 1 - numbers.alpha
-    for q in range(len(row)):
-        logit = np.float64(row[q])
-        small = _exp_of_minus(abs(logit))
-        far = ONE / (1.0 + small)
-        near = small * far
-        probability = far if logit > 0 else near
-        other = near if logit > 0 else far
-        as_negative = (logit if logit > 0 else 0.0) + _log_of_one_and(small)
-        as_positive = as_negative - logit  # a NaN of the logit comes in here
-        cost = positive * (other * other) * as_positive - negative * (probability * probability) * as_negative
-        row[q] = numbers.class_weight * np.float32(cost)
-
-
-@njit(nogil=True, cache=True)
-def _exp_of_minus(x):  # type: ignore[no-untyped-def]
-    """``exp(-x)`` of ``x >= 0``, by its first powers near 0 and repeated squares; to nine digits."""
-    z = (x if x < FAR else FAR) * (1 / 2**DOUBLINGS)
-    power = 1 - z * (1 - z * (1 / 2 - z * (1 / 6 - z * (1 / 24 - z * (1 / 120 - z * (1 / 720))))))
-    for _ in range(DOUBLINGS):
-        power *= power
-    return power
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _log_of_one_and(x):  # type: ignore[no-untyped-def]
-    """``log(1 + x)`` of ``x`` in [0, 1], as ``2 artanh(x / (2 + x))``, by its first powers; to nine digits."""
-    s = x / (2.0 + x)
-    z = s * s
-    return 2 * s * (1 + z * (1 / 3 + z * (1 / 5 + z * (1 / 7 + z * (1 / 9 + z * (1 / 11 + z * (1 / 13)))))))
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _add_boxes(row, columns, target, numbers):  # type: ignore[no-untyped-def]
+def _add_boxes(row, columns, target, numbers):
     """Add weighted L1 and GIoU of one target with all queries."""
     cx, cy, width, height = columns[0], columns[1], columns[2], columns[3]
     x1, y1, x2, y2 = columns[4], columns[5], columns[6], columns[7]
@@ -174,7 +119,7 @@ def _add_boxes(row, columns, target, numbers):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _axis(low, high, other_low, other_high):  # type: ignore[no-untyped-def]
+def _axis(low, high, other_low, other_high):
     """Both sizes and the overlap as fractions of what encloses both; two equal points as if all were 1."""
     size, other_size = _at_least_zero(high - low), _at_least_zero(other_high - other_low)
     both = _at_least_zero(_smaller(high, other_high) - _larger(low, other_low))
@@ -189,15 +134,15 @@ def _axis(low, high, other_low, other_high):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _larger(a, b):  # type: ignore[no-untyped-def]
+def _larger(a, b):
     return a if a > b else b
 
 
 @njit(nogil=True, cache=True)
-def _smaller(a, b):  # type: ignore[no-untyped-def]
+def _smaller(a, b):
     return a if a < b else b
 
 
 @njit(nogil=True, cache=True)
-def _at_least_zero(value):  # type: ignore[no-untyped-def]
+def _at_least_zero(value):
     return ZERO if value < ZERO else value

@@ -22,7 +22,7 @@ def keep_greedily(
 
 
 @njit(nogil=True, cache=True)
-def _keep(boxes, labels, usable, is_diou, threshold, most, kept):  # type: ignore[no-untyped-def]
+def _keep(boxes, labels, usable, is_diou, threshold, most, kept):
     images, count = usable.shape
     chosen = np.empty(count, dtype=np.int64)
     for image in range(images):
@@ -35,6 +35,8 @@ def _keep(boxes, labels, usable, is_diou, threshold, most, kept):  # type: ignor
                 j = chosen[k]
                 if labels[image, j] != labels[image, i]:
                     continue
+                if threshold >= 0 and _are_apart(corners(boxes[image], j), box):
+                    continue
                 if pair_overlap(corners(boxes[image], j), box, is_diou) > threshold:
                     free = False
                     break
@@ -42,3 +44,10 @@ def _keep(boxes, labels, usable, is_diou, threshold, most, kept):  # type: ignor
                 kept[image, i] = True
                 chosen[number] = i
                 number += 1
+
+
+@njit(nogil=True, cache=True)
+def _are_apart(box, other):
+    """Whether the overlap is surely not above 0: most boxes are far from each other, and a division takes long."""
+    x_apart = min(box[2], other[2]) < max(box[0], other[0])
+    return x_apart | (min(box[3], other[3]) < max(box[1], other[1]))

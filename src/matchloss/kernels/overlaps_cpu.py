@@ -1,7 +1,4 @@
-"""IoU and DIoU of one pair of boxes, as the plain form computes them: operation by operation, in float32.
-
-Numba's cache watches the files that compile this in, not this one: after a change here, touch them.
-"""
+"""IoU and DIoU of one pair of boxes, as the plain form computes them: operation by operation, in float32."""
 
 import numpy as np
 from numba import njit
@@ -10,7 +7,7 @@ ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def pair_overlap(box, other, is_diou):  # type: ignore[no-untyped-def]
+def pair_overlap(box, other, is_diou):
     """`box_iou` or `box_diou` of the geometry, of two boxes as four numbers each."""
     size_x, other_x, both_x, shift_x, hull_x = _axis(box[0], box[2], other[0], other[2])
     size_y, other_y, both_y, shift_y, hull_y = _axis(box[1], box[3], other[1], other[3])
@@ -29,7 +26,7 @@ def pair_overlap(box, other, is_diou):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _axis(low, high, other_low, other_high):  # type: ignore[no-untyped-def]
+def _axis(low, high, other_low, other_high):
     """Both sizes, the overlap and the shift of the centres, by the hull, and the hull."""
     hull = max(max(high, low), max(other_high, other_low)) - min(min(high, low), min(other_high, other_low))
     both = max(min(high, other_high) - max(low, other_low), ZERO)
@@ -41,6 +38,6 @@ def _axis(low, high, other_low, other_high):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def corners(boxes, row):  # type: ignore[no-untyped-def]
+def corners(boxes, row):
     """One box as four numbers."""
     return boxes[row, 0], boxes[row, 1], boxes[row, 2], boxes[row, 3]

@@ -1,7 +1,4 @@
-"""Which cells of a row of sampling points lie in a quad, as the plain form of the encoders computes it, in float32.
-
-Numba's cache watches the files that compile this in, not this one: after a change here, touch them.
-"""
+"""Which cells of a row of sampling points lie in a quad, as the plain form of the encoders computes it, in float32."""
 
 import math
 
@@ -10,7 +7,7 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True)
-def row_window(quads, b, r, rows, stride):  # type: ignore[no-untyped-def]
+def row_window(quads, b, r, rows, stride):
     """First row of sampling points that a quad reaches, and the one after the last."""
     top = min(min(quads[b, r, 0, 1], quads[b, r, 1, 1]), min(quads[b, r, 2, 1], quads[b, r, 3, 1]))
     bottom = max(max(quads[b, r, 0, 1], quads[b, r, 1, 1]), max(quads[b, r, 2, 1], quads[b, r, 3, 1]))
@@ -18,7 +15,7 @@ def row_window(quads, b, r, rows, stride):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def row_spans(quads, b, r, i, width, stride):  # type: ignore[no-untyped-def]
+def row_spans(quads, b, r, i, width, stride):
     """Two spans of cells, from each start up to, and not with, the end; empty where both are equal."""
     y = np.float32(i) * stride
     first = _cells_left(quads, b, r, 0, y, width, stride)
@@ -33,7 +30,7 @@ def row_spans(quads, b, r, i, width, stride):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _cells_left(quads, b, r, k, y, width, stride):  # type: ignore[no-untyped-def]
+def _cells_left(quads, b, r, k, y, width, stride):
     """How many cells of the row lie to the left of where edge k crosses it; 0 where it does not."""
     start_x, start_y = quads[b, r, k, 0], quads[b, r, k, 1]
     end_x, end_y = quads[b, r, (k + 1) % 4, 0], quads[b, r, (k + 1) % 4, 1]
@@ -44,7 +41,7 @@ def _cells_left(quads, b, r, k, y, width, stride):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def cells_before(place, cells, stride):  # type: ignore[no-untyped-def]
+def cells_before(place, cells, stride):
     """How many of the points 0, s, 2s, ... are less than a place, of so many; 0 for NaN."""
     if not place > np.float32(0):
         return 0

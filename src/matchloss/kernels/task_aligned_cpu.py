@@ -1,11 +1,7 @@
 """Task-aligned assignment of a batch on the CPU: for each target only the points inside it are looked at.
 
 The arithmetic is that of the plain form, operation by operation, in float32: both rank alike to the last bit.
-Numba's cache watches this file, not those that it imports from: after a change of theirs, touch it.
 """
-
-import threading
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,6 +12,7 @@ from ..types import Assignment
 from .task_aligned_claims_cpu import claim, settle
 from .task_aligned_holdings_cpu import give_points, keep_best, write_result
 from .task_aligned_pairs_cpu import Numbers, corners, row_window
+from .threads_cpu import share_rows
 
 PAIRS_A_THREAD = 2**18
 """Of target and point: fewer are done before a thread has started."""
@@ -31,30 +28,26 @@ def assign_images(numbers: Numbers, predictions: tuple[Tensor, ...], targets: tu
     """
     images, points = predictions[1].shape[:2]
     result = Assignment(
-        target_index=torch.full((images, points), -1),
-        labels=torch.full((images, points), -1),
-        scores=torch.zeros((images, points)),
-        ignore=torch.zeros((images, points), dtype=torch.bool),
+        target_index=torch.empty((images, points), dtype=torch.int64),
+        labels=torch.empty((images, points), dtype=torch.int64),
+        scores=torch.empty((images, points)),
+        ignore=torch.empty((images, points), dtype=torch.bool),
     )
     # Few scores are read: to copy them all into another layout would cost more.
     seen = tuple(values.numpy() for values in (predictions[0], *(values.contiguous() for values in predictions[1:])))
     wanted = tuple(values.contiguous().numpy() for values in targets)
     written = tuple(values.numpy() for values in result)
     rows = row_starts(seen[2])
-    enough = 1 + images * points * wanted[0].shape[1] // PAIRS_A_THREAD
-    blocks = np.linspace(0, images, min(torch.get_num_threads(), max(images, 1), enough) + 1).astype(int)
-    work = [(numbers, seen, rows, wanted, written, int(begin), int(end)) for begin, end in pairwise(blocks)]
-    threads = [threading.Thread(target=_assign_block, args=arguments) for arguments in work[1:]]
-    for thread in threads:
-        thread.start()
-    _assign_block(*work[0])
-    for thread in threads:
-        thread.join()
+    share_rows(
+        lambda part: _assign_block(numbers, seen, rows, wanted, written, part.start, part.stop),
+        images,
+        1 + PAIRS_A_THREAD // max(points * wanted[0].shape[1], 1),
+    )
     return result
 
 
 @njit(nogil=True, cache=True)
-def row_starts(points):  # type: ignore[no-untyped-def]
+def row_starts(points):
     """Where runs of points of one y and rising x begin, and the end: a grid has few, other points one each."""
     starts = np.empty(len(points) + 1, dtype=np.int64)
     count = 0
@@ -67,27 +60,29 @@ def row_starts(points):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _assign_block(numbers, predictions, rows, targets, results, begin, end):  # type: ignore[no-untyped-def]
+def _assign_block(numbers, predictions, rows, targets, results, begin, end):
     scores, boxes, points, strides = predictions
     for image in range(begin, end):
         seen = scores[image], boxes[image], points, strides
         owner, labels = results[0][image], targets[1][image]
+        owner[:], results[1][image, :], results[2][image, :], results[3][image, :] = -1, -1, 0, False
         wanted = targets[0][image], _widened(targets[0][image], numbers.min_side), labels, targets[2][image]
-        metric, overlap = np.zeros(len(owner), np.float32), np.zeros(len(owner), np.float32)
+        metric, overlap = np.empty(len(owner), np.float32), np.empty(len(owner), np.float32)
         held = owner, metric, overlap
-        claims = claim(numbers, seen, rows, wanted, held)
+        claimed, contested = claim(numbers, seen, rows, wanted, held)
         if numbers.conflict > 0:
-            settle(numbers, seen, wanted, claims, held)
+            settle(numbers, seen, wanted, contested, held)
         if numbers.second_topk > 0:
             keep_best(owner, metric, len(labels), numbers.second_topk)
         if numbers.min_points > 0:
             give_points(numbers, seen, wanted, held)
+            claimed = np.flatnonzero(owner >= 0)
         _mark_ignored(points, rows, targets[0][image], targets[3][image], results[3][image])
-        write_result(held, labels, numbers.eps, results[1][image], results[2][image], results[3][image])
+        write_result(claimed, held, labels, numbers.eps, results[1][image], results[2][image], results[3][image])
 
 
 @njit(nogil=True, cache=True)
-def _widened(boxes, min_side):  # type: ignore[no-untyped-def]
+def _widened(boxes, min_side):
     near = boxes.copy()
     half = min_side / np.float32(2)
     for m in range(len(boxes)):
@@ -100,7 +95,7 @@ def _widened(boxes, min_side):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _mark_ignored(points, rows, boxes, ignored, marks):  # type: ignore[no-untyped-def]
+def _mark_ignored(points, rows, boxes, ignored, marks):
     for m in range(len(boxes)):
         if ignored[m]:
             for row in range(len(rows) - 1):

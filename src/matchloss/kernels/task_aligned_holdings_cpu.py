@@ -7,7 +7,7 @@ from .task_aligned_pairs_cpu import corners, look_at, pixel
 
 
 @njit(nogil=True, cache=True)
-def ranks(owner, metric, targets):  # type: ignore[no-untyped-def]
+def ranks(owner, metric, targets):
     """Place of each point among those of its target by metric; of equal ones the lowest first. 0 for background."""
     starts = np.zeros(targets + 1, np.int64)
     for a in range(len(owner)):
@@ -29,7 +29,7 @@ def ranks(owner, metric, targets):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def keep_best(owner, metric, targets, count):  # type: ignore[no-untyped-def]
+def keep_best(owner, metric, targets, count):
     """Let each target keep its best points, so many at most."""
     rank = ranks(owner, metric, targets)
     for a in range(len(owner)):
@@ -38,7 +38,7 @@ def keep_best(owner, metric, targets, count):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def give_points(numbers, seen, wanted, state):  # type: ignore[no-untyped-def]
+def give_points(numbers, seen, wanted, state):
     """See the plain form: the nearest points that nobody needs, one target after the other."""
     (scores, boxes, points, strides), (targets, _, labels, matchable), (owner, metric, overlap) = seen, wanted, state
     rank = ranks(owner, metric, len(labels))
@@ -64,7 +64,7 @@ def give_points(numbers, seen, wanted, state):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _nearest(numbers, seen, target, label, free):  # type: ignore[no-untyped-def]
+def _nearest(numbers, seen, target, label, free):
     scores, boxes, points, strides = seen
     two = np.float32(2)
     x, y = target[0] / two + target[2] / two, target[1] / two + target[3] / two
@@ -80,16 +80,16 @@ def _nearest(numbers, seen, target, label, free):  # type: ignore[no-untyped-def
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def write_result(held, target_labels, eps, labels, scores, ignore):  # type: ignore[no-untyped-def]
-    """Labels, soft scores, and no ignored positives."""
+def write_result(claimed, held, target_labels, eps, labels, scores, ignore):
+    """Labels, soft scores, and no ignored positives, of the points that were claimed."""
     owner, metric, overlap = held
     highest_metric = np.zeros(len(target_labels), np.float32)
     highest_overlap = np.zeros(len(target_labels), np.float32)
-    for a in range(len(owner)):
+    for a in claimed:
         if owner[a] >= 0:
             highest_metric[owner[a]] = max(highest_metric[owner[a]], metric[a])
             highest_overlap[owner[a]] = max(highest_overlap[owner[a]], overlap[a])
-    for a in range(len(owner)):
+    for a in claimed:
         m = owner[a]
         if m >= 0:
             labels[a] = target_labels[m]

@@ -36,19 +36,19 @@ class Numbers(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def corners(boxes, row):  # type: ignore[no-untyped-def]
+def corners(boxes, row):
     """One box as four numbers: to slice an array, or to pass it in a tuple, counts references, which costs more."""
     return boxes[row, 0], boxes[row, 1], boxes[row, 2], boxes[row, 3]
 
 
 @njit(nogil=True, cache=True)
-def pixel(points, row):  # type: ignore[no-untyped-def]
+def pixel(points, row):
     """One point as two numbers."""
     return points[row, 0], points[row, 1]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def look_at(numbers, score, box, target, point, stride):  # type: ignore[no-untyped-def]
+def look_at(numbers, score, box, target, point, stride):
     """Whether the pair is possible, its metric and its overlap."""
     if not (score >= ZERO and score <= ONE and math.isfinite(box[0]) and math.isfinite(box[1])):
         return False, ZERO, ZERO
@@ -67,30 +67,29 @@ def look_at(numbers, score, box, target, point, stride):  # type: ignore[no-unty
 
 
 @njit(nogil=True, cache=True)
-def are_apart(box, target):  # type: ignore[no-untyped-def]
+def are_apart(box, target):
     """Whether the overlap is surely 0: not where the target is empty, which a box of its own shape overlaps fully."""
     x_apart = min(box[2], target[2]) <= max(box[0], target[0])
     y_apart = min(box[3], target[3]) <= max(box[1], target[1])
-    return (x_apart or y_apart) and target[2] > target[0] and target[3] > target[1]
+    return (x_apart | y_apart) & (target[2] > target[0]) & (target[3] > target[1])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def overlap_bound(is_ciou, box, target):  # type: ignore[no-untyped-def]
+def overlap_bound(is_ciou, box, target):
     """What the overlap surely does not exceed, in a hurry; infinity or NaN where that cannot be told."""
     both = (min(box[2], target[2]) - max(box[0], target[0])) * (min(box[3], target[3]) - max(box[1], target[1]))
-    if not both > TINY:
-        return INFINITY
     union = (box[2] - box[0]) * (box[3] - box[1]) + (target[2] - target[0]) * (target[3] - target[1]) - both
     bound = both / union * NEARLY
     if is_ciou:  # without the angles, which take longest
         across, down = (box[0] + box[2]) - (target[0] + target[2]), (box[1] + box[3]) - (target[1] + target[3])
         wide, high = max(box[2], target[2]) - min(box[0], target[0]), max(box[3], target[3]) - min(box[1], target[1])
         bound -= (across * across + down * down) / (FOUR * (wide * wide + high * high))
-    return SMALL if bound < ZERO else bound + SMALL
+    bound = SMALL if bound < ZERO else bound + SMALL
+    return bound if both > TINY else INFINITY
 
 
 @njit(nogil=True, cache=True)
-def passes(numbers, near, point, metric, overlap):  # type: ignore[no-untyped-def]
+def passes(numbers, near, point, metric, overlap):
     """Whether a possible pair may be positive."""
     if not is_inside(near, point, numbers.margin):
         return False
@@ -98,14 +97,14 @@ def passes(numbers, near, point, metric, overlap):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True)
-def is_inside(near, point, margin):  # type: ignore[no-untyped-def]
+def is_inside(near, point, margin):
     """Whether a point lies inside a target by more than the margin."""
     x, y = point
     return x - near[0] > margin and near[2] - x > margin and y - near[1] > margin and near[3] - y > margin
 
 
 @njit(nogil=True, cache=True)
-def powered(base, exponent):  # type: ignore[no-untyped-def]
+def powered(base, exponent):
     """Like the plain form's `power`, product by product."""
     if exponent == 0.5:
         return np.float32(math.sqrt(base))
@@ -127,7 +126,7 @@ def powered(base, exponent):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _overlap(box, target, is_ciou):  # type: ignore[no-untyped-def]
+def _overlap(box, target, is_ciou):
     """`box_iou` or `box_ciou` of the geometry, but not below 0."""
     hull_x = max(max(box[2], box[0]), max(target[2], target[0])) - min(min(box[2], box[0]), min(target[2], target[0]))
     hull_y = max(max(box[3], box[1]), max(target[3], target[1])) - min(min(box[3], box[1]), min(target[3], target[1]))
@@ -162,13 +161,13 @@ def _overlap(box, target, is_ciou):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _angle(width, height):  # type: ignore[no-untyped-def]
+def _angle(width, height):
     """In double precision and rounded; what torch computes is at times one unit in the last place away."""
     return np.float32(math.atan2(np.float64(max(width, SMALLEST_SIDE)), np.float64(max(height, SMALLEST_SIDE))))
 
 
 @njit(nogil=True, cache=True)
-def row_window(points, begin, end, box, margin):  # type: ignore[no-untyped-def]
+def row_window(points, begin, end, box, margin):
     """The part of a row inside the box, by bisection: x rises."""
     y = points[begin, 1]
     if not (y - box[1] > margin and box[3] - y > margin):

@@ -23,9 +23,9 @@ class ClassInputs(NamedTuple):
     """Class logits and their targets, all other dimensions flattened to one, P."""
 
     logits: Tensor
-    """``(N, C, P)`` float32 or float64; may hold anything where not valid."""
+    """``(N, C, P)`` of the caller's dtype, for kernels that read it; may hold anything where not valid."""
     labels: Tensor | None
-    """``(N, P)`` int64, 0 where not valid; None for dense targets."""
+    """``(N, P)`` of the caller's dtype; may hold anything where not valid; None for dense targets."""
     dense: Tensor | None
     """``(N, C, P)`` float targets, 0 where not valid; None for labels."""
     valid: Tensor | None
@@ -35,9 +35,19 @@ class ClassInputs(NamedTuple):
     shape: torch.Size
     """``(N, *)``, the shape of the unreduced loss."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the loss, and of all that is computed for it: float32 or float64."""
+        return compute_dtype(self.logits)
+
     def clean_logits(self) -> Tensor:
-        """Logits with 0 where not valid, so that a NaN there reaches neither value nor gradient."""
-        return keep_valid(self.logits, None if self.valid is None else self.valid.unsqueeze(1))
+        """Widened logits with 0 where not valid, so that a NaN there reaches neither value nor gradient."""
+        return keep_valid(to_compute(self.logits), None if self.valid is None else self.valid.unsqueeze(1))
+
+    def clean_labels(self) -> Tensor:
+        """Int64 labels with 0 where not valid, so that one may index with them."""
+        assert self.labels is not None
+        return keep_labels(self.labels, self.valid)
 
 
 def read_class_inputs(
@@ -72,10 +82,9 @@ def read_class_inputs(
     else:
         labels = _spatial(targets)
         valid = both(valid, labelled(caller, labels, channels, ignore_index))
-        labels = labels.long() if valid is None else torch.where(valid, labels, 0).long()
     if weights is not None:
         weights = _spatial(expand_to(caller, "weights", weights, one))
-    return ClassInputs(to_compute(_spatial_classes(logits, class_dim)), labels, dense, valid, weights, one.shape)
+    return ClassInputs(_spatial_classes(logits, class_dim), labels, dense, valid, weights, one.shape)
 
 
 def read_class_weights(caller: str, class_weights: Tensor | None, inputs: ClassInputs) -> Tensor | None:
@@ -85,13 +94,13 @@ def read_class_weights(caller: str, class_weights: Tensor | None, inputs: ClassI
     classes = inputs.logits.shape[1]
     if class_weights.shape != (classes,):
         raise ValueError(f"{caller}: expected class_weights of shape ({classes},), got {tuple(class_weights.shape)}")
-    return class_weights.to(inputs.logits)
+    return class_weights.to(inputs.logits.device, inputs.dtype)
 
 
 def weight_of_targets(inputs: ClassInputs, class_weights: Tensor) -> Tensor:
     """``(N, P)`` class weight of each element's target; the mixture of weights for a mixed target."""
     if inputs.labels is not None:
-        return class_weights[inputs.labels]
+        return class_weights[inputs.clean_labels()]
     assert inputs.dense is not None
     return (inputs.dense * class_weights[:, None]).sum(1)
 
@@ -103,6 +112,11 @@ def reduce_class_loss(
     total = None if target_weight is None else keep_valid(target_weight, inputs.valid).sum()
     loss = reduce_loss(caller, loss, reduction, valid=inputs.valid, weights=inputs.weights, total=total)
     return loss.reshape(inputs.shape) if reduction == "none" else loss
+
+
+def keep_labels(labels: Tensor, valid: Tensor | None) -> Tensor:
+    """What of the labels may index classes."""
+    return (labels if valid is None else torch.where(valid, labels, 0)).long()
 
 
 def labelled(caller: str, labels: Tensor, classes: int, ignore_index: int | None, *, lowest: int = 0) -> Tensor | None:

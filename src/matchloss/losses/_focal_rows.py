@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._focal_term import plain_focal_term
+from ._focal_term import has_focal_kernel, plain_focal_term
 
 # Elements a block. It bounds the temporary memory; smaller ones gain nothing and lose much where several threads share
 # each operator. A GPU takes all rows at once.
@@ -18,8 +18,34 @@ def focal_rows(logits: Tensor, labels: Tensor, valid: Tensor | None, alpha: floa
 
     Nearly every element is a negative. So all are computed as negatives, and the one at each label is replaced.
     """
-    rows: Tensor = _FocalRows.apply(logits, labels, valid, alpha, gamma)  # type: ignore[no-untyped-call]
+    form = _FocalKernel if has_focal_kernel(logits) else _FocalRows
+    rows: Tensor = form.apply(logits, labels, valid, alpha, gamma)  # type: ignore[no-untyped-call]
     return rows
+
+
+class _FocalKernel(torch.autograd.Function):
+    """Each way reads the logits once; beside them nothing of their size is kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, labels: Tensor, valid: Tensor | None, alpha: float | None, gamma: float
+    ) -> Tensor:
+        from ..kernels.focal_cpu import focal_row_sums
+
+        ctx.alpha, ctx.gamma = alpha, gamma
+        ctx.save_for_backward(logits, labels, valid)
+        return focal_row_sums(logits, labels, valid, alpha, gamma)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        from ..kernels.focal_cpu import focal_row_slopes
+
+        logits, labels, valid = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph=True: somebody differentiates twice
+            rows = _plain(logits, labels, valid, ctx.alpha, ctx.gamma)
+            (grad,) = torch.autograd.grad(rows, logits, grad, create_graph=True)
+            return grad, None, None, None, None
+        return focal_row_slopes(logits, labels, valid, grad, ctx.alpha, ctx.gamma), None, None, None, None
 
 
 class _FocalRows(torch.autograd.Function):

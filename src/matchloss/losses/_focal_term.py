@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._core import use_fast_path
+from .._core import has_numba, use_fast_path
 
 
 def focal_term(logits: Tensor, targets: Tensor, alpha: float | None, gamma: float) -> Tensor:
@@ -14,10 +14,18 @@ def focal_term(logits: Tensor, targets: Tensor, alpha: float | None, gamma: floa
 
     u = p (1 - t) + q t,   q = 1 - p,   d(u^γ c)/dx = u^γ (γ (1 - 2t) (p q / u) c + p - t)
     """
+    if has_focal_kernel(logits) and not targets.requires_grad:
+        loss: Tensor = _FocalKernel.apply(logits, targets, alpha, gamma)  # type: ignore[no-untyped-call]
+        return loss
     if use_fast_path() and logits.requires_grad and not targets.requires_grad:
-        loss: Tensor = _FocalTerm.apply(logits, targets, alpha, gamma)  # type: ignore[no-untyped-call]
+        loss = _FocalTerm.apply(logits, targets, alpha, gamma)  # type: ignore[no-untyped-call]
         return loss
     return plain_focal_term(logits, targets, alpha, gamma)
+
+
+def has_focal_kernel(logits: Tensor) -> bool:
+    """Whether the kernels for the CPU take logits, widened already; they compute in float32."""
+    return logits.device.type == "cpu" and logits.dtype == torch.float32 and use_fast_path() and has_numba()
 
 
 def plain_focal_term(logits: Tensor, targets: Tensor, alpha: float | None, gamma: float) -> Tensor:
@@ -67,3 +75,30 @@ class _FocalTerm(torch.autograd.Function):
             (grad,) = torch.autograd.grad(loss, logits, grad, create_graph=True)
             return grad, None, None, None
         return slope * grad, None, None, None
+
+
+class _FocalKernel(torch.autograd.Function):
+    """Each way reads logits and targets once; beside them nothing is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, alpha: float | None, gamma: float) -> Tensor:
+        from ..kernels.focal_cpu import focal_elements
+
+        ctx.alpha, ctx.gamma = alpha, gamma
+        ctx.save_for_backward(logits, targets)
+        return focal_elements(logits, targets, alpha, gamma)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        from ..kernels.focal_cpu import focal_element_slopes
+
+        logits, targets = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph=True: somebody differentiates twice
+            loss = plain_focal_term(logits, targets, ctx.alpha, ctx.gamma)
+            (grad,) = torch.autograd.grad(loss, logits, grad, create_graph=True)
+            return grad, None, None, None
+        if grad.numel() > 0 and not any(grad.stride()):  # of a sum, one number for all
+            factor = float(grad[(0,) * grad.ndim])
+            return focal_element_slopes(logits, targets, factor, ctx.alpha, ctx.gamma), None, None, None
+        slopes = focal_element_slopes(logits, targets, 1.0, ctx.alpha, ctx.gamma)
+        return slopes.mul_(grad), None, None, None

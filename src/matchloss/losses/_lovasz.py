@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from ._lovasz_rows import can_take_rows, jaccard_weights_by_rows
-
 
 def lovasz_extension(errors: Tensor, foreground: Tensor, valid: Tensor | None) -> Tensor:
     """Convex extension of 1 - IoU from sets of wrong pixels to errors ``(..., P)`` between right and wrong.
@@ -29,11 +27,6 @@ def jaccard_weights(errors: Tensor, foreground: Tensor, valid: Tensor | None) ->
         # Below every error, so they sort last: those before them are weighted as if they were not there, and their own
         # weight is 0, since no foreground is left to miss by then.
         errors, foreground = torch.where(valid, errors, -1.0), foreground & valid
-    return jaccard_weights_by_rows(errors, foreground) if can_take_rows(errors) else _by_sort(errors, foreground)
-
-
-def _by_sort(errors: Tensor, foreground: Tensor) -> Tensor:
-    """The specification: one batched sort."""
     order = errors.argsort(dim=-1, descending=True, stable=True)
     is_hit = foreground.gather(-1, order)
     hits = is_hit.cumsum(-1)

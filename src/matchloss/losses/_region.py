@@ -43,6 +43,13 @@ def ratio(part: Tensor, whole: Tensor) -> Tensor:
     return torch.where(whole == 0, 1.0, part / or_one(whole))
 
 
+def sum_by_label(values: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """``(N, P)`` values to ``(N, C)`` sums; in float64, since a running float32 sum of a large image loses digits."""
+    wide = torch.float32 if values.device.type == "mps" else torch.float64
+    sums = torch.zeros(values.shape[0], classes, dtype=wide, device=values.device)
+    return sums.scatter_add(1, labels, values.to(wide)).to(values.dtype)
+
+
 class RegionElements(NamedTuple):
     """A region loss before the reduction."""
 

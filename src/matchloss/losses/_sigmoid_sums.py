@@ -6,8 +6,8 @@ from torch import Tensor
 from .._core import check_float, check_mask, compute_dtype, expand_to, keep_valid, to_compute
 from ._class_inputs import labelled
 from ._map_inputs import class_first, has_labels
-from ._region import Form, RegionSums, check_form
-from ._softmax_sums import dense_sums, sum_by_label
+from ._region import Form, RegionSums, check_form, sum_by_label
+from ._softmax_sums import dense_sums
 
 
 def sigmoid_sums(

@@ -1,50 +1,63 @@
-"""One read of class logits that serves cross entropy, focal and every region loss."""
+"""One read of class logits that serves cross entropy, focal and every region loss.
 
-from typing import Any, NamedTuple
+:func:`softmax_statistics` has the shape that all forms share, :func:`label_log_prob` the part of it that a likelihood
+loss needs. Each is the plain form of `_softmax_plain.py`, or a kernel, or plain operators with a gradient written out.
+"""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._core import no_autocast, use_fast_path
-from ._class_inputs import ClassInputs
-
-
-class SoftmaxStatistics(NamedTuple):
-    """All that likelihood and region losses need of the logits; both fields are differentiable."""
-
-    log_prob: Tensor
-    """``(N, P)`` log probability of the labelled class, 0 where not valid."""
-    prob_sum: Tensor
-    """``(N, C)`` sum over the valid elements of each class's probability."""
+from .._core import no_autocast, to_compute, use_fast_path
+from ._class_inputs import ClassInputs, keep_labels
+from ._softmax_cpu import can_take_pixels, cpu_statistics
+from ._softmax_operator import can_take_classes, label_log_probs, label_statistics
+from ._softmax_plain import SoftmaxStatistics, plain_log_prob, with_label_sums
 
 
 def softmax_statistics(inputs: ClassInputs) -> SoftmaxStatistics:
-    """Log probability of the labels and summed probability of the classes.
+    """Log probability of the labels, and by class the overlap, the predicted and the actual mass.
 
-    The gradient is known in closed form, with f and B the gradients of the two results and y the label:
+    The gradient is known in closed form, with f, A and B the gradients of the first three and y the label:
 
-        dL/dx_k = f ([k = y] - p_k) + p_k (B_k - Σ_j B_j p_j)
+        dL/dx_k = g [k = y] + p_k (B_k - Σ_j B_j p_j - g),   g = f + A_y p_y
 
     so one softmax serves all losses, forward and backward, and no one-hot tensor is built.
     """
+    logits, labels, valid = _parts(inputs)
+    if can_take_classes(logits):
+        log_prob, sums = label_statistics(logits, labels, valid, True)
+        return SoftmaxStatistics(log_prob, *sums.unbind(1))
+    if can_take_pixels(logits):
+        log_prob, sums = cpu_statistics(to_compute(logits), labels, valid, True)
+        return SoftmaxStatistics(log_prob, *sums.unbind(1))
+    return with_label_sums(*_log_prob(logits, labels, valid), labels, valid)
+
+
+def label_log_prob(inputs: ClassInputs) -> Tensor:
+    """``(N, P)`` log probability of the labels, 0 where not valid, for losses without sums by class."""
+    logits, labels, valid = _parts(inputs)
+    if can_take_classes(logits):
+        return label_log_probs(logits, labels, valid)
+    if can_take_pixels(logits):
+        log_prob, _ = cpu_statistics(to_compute(logits), labels, valid, False)
+        return log_prob
+    log_prob, _ = _log_prob(logits, labels, valid)
+    return log_prob
+
+
+def _parts(inputs: ClassInputs) -> tuple[Tensor, Tensor, Tensor | None]:
     assert inputs.labels is not None
-    if use_fast_path():
-        log_prob, prob_sum = _SoftmaxStatistics.apply(inputs.logits, inputs.labels, inputs.valid)  # type: ignore[no-untyped-call]
-        return SoftmaxStatistics(log_prob, prob_sum)
-    return _plain(inputs.logits, inputs.labels, inputs.valid)
+    return inputs.logits, inputs.labels, inputs.valid
 
 
-def _plain(logits: Tensor, labels: Tensor, valid: Tensor | None) -> SoftmaxStatistics:
-    """The specification: ordinary operators, differentiable any number of times."""
-    if valid is not None:
-        logits = torch.where(valid.unsqueeze(1), logits, 0.0)
-    log_probs = logits.log_softmax(1)
-    log_prob = log_probs.gather(1, labels.unsqueeze(1)).squeeze(1)
-    probs = log_probs.exp()
-    if valid is not None:
-        log_prob = torch.where(valid, log_prob, 0.0)
-        probs = torch.where(valid.unsqueeze(1), probs, 0.0)
-    return SoftmaxStatistics(log_prob, probs.sum(2))
+def _log_prob(logits: Tensor, labels: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What needs the logits, without a kernel."""
+    if not use_fast_path():
+        return plain_log_prob(logits, labels, valid)
+    log_prob, predicted = _SoftmaxStatistics.apply(to_compute(logits), keep_labels(labels, valid), valid)  # type: ignore[no-untyped-call]
+    return log_prob, predicted
 
 
 class _SoftmaxStatistics(torch.autograd.Function):
@@ -65,7 +78,7 @@ class _SoftmaxStatistics(torch.autograd.Function):
     def backward(ctx: Any, grad_log_prob: Tensor, grad_prob_sum: Tensor) -> tuple[Tensor, None, None]:
         logits, probs, labels, valid = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True: somebody differentiates twice
-            results = _plain(logits, labels, valid)
+            results = plain_log_prob(logits, labels, valid)
             grads = (grad_log_prob, grad_prob_sum)
             (grad,) = torch.autograd.grad(results, logits, grads, create_graph=True)
             return grad, None, None

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from .._core import LossModule, Reduction, as_buffer, expand_to, reduce_loss
 from ._binary_inputs import read_binary_inputs
+from ._focal_family import reduce_elements, reduce_rows, sum_rows, takes_dense, takes_labels
+from ._focus import Focus
 
 
 def binary_cross_entropy_loss(
@@ -73,6 +75,13 @@ def binary_cross_entropy_loss(
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"binary_cross_entropy_loss: expected label_smoothing in [0, 1], got {label_smoothing}")
+    focus = Focus("focal", None, 0.0)
+    if pos_weight is None and label_smoothing == 0:
+        if takes_labels(logits, targets, scores, mask, weights, reduction):
+            rows = sum_rows(logits, targets, scores, None, focus, ignore_index)
+            return reduce_rows("binary_cross_entropy_loss", rows, logits, targets, ignore_index, reduction)
+        if takes_dense(logits, targets, scores, mask, weights):
+            return reduce_elements("binary_cross_entropy_loss", logits, targets, focus, reduction)
     inputs = read_binary_inputs(
         "binary_cross_entropy_loss",
         logits,
@@ -131,3 +140,10 @@ class BinaryCrossEntropyLoss(LossModule):
             weights=weights,
             reduction=self.reduction,
         )
+
+    def row_sums(self, logits: Tensor, labels: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
+        """Sum over the classes on a GPU; see `SumsRows`."""
+        if self.pos_weight is not None or self.label_smoothing > 0:
+            elements: Tensor = self(logits, labels, scores=scores, mask=valid.unsqueeze(-1))
+            return elements.sum(-1)
+        return sum_rows(logits, labels, scores, valid, Focus("focal", None, 0.0), self.ignore_index)

@@ -12,7 +12,7 @@ from ._class_inputs import (
     reduce_class_loss,
     weight_of_targets,
 )
-from ._softmax_statistics import softmax_statistics
+from ._softmax_statistics import label_log_prob
 
 
 def cross_entropy_loss(
@@ -94,7 +94,7 @@ def cross_entropy_loss(
     if inputs.labels is None or label_smoothing > 0:
         loss = _dense_cross_entropy(inputs, class_weights, label_smoothing)
     else:
-        loss = -softmax_statistics(inputs).log_prob
+        loss = -label_log_prob(inputs)
         if target_weight is not None:
             loss = loss * target_weight
     return reduce_class_loss("cross_entropy_loss", loss, inputs, reduction, target_weight=target_weight)
@@ -106,7 +106,7 @@ def _dense_cross_entropy(inputs: ClassInputs, class_weights: Tensor | None, labe
     if class_weights is not None:
         losses = losses * class_weights[:, None]
     if inputs.labels is not None:
-        loss = losses.gather(1, inputs.labels.unsqueeze(1)).squeeze(1)
+        loss = losses.gather(1, inputs.clean_labels().unsqueeze(1)).squeeze(1)
     else:
         assert inputs.dense is not None
         loss = (losses * inputs.dense).sum(1)

@@ -4,8 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._core import LossModule, Reduction, check_positive, reduce_loss
+from .._core import LossModule, Reduction, check_positive, reduce_loss, to_compute
 from ._binary_inputs import positive_elements, read_binary_inputs
+from ._focal_family import reduce_rows, sum_rows, takes_labels
+from ._focus import Focus, plain_term
 
 
 def iou_aware_binary_cross_entropy_loss(
@@ -67,6 +69,9 @@ def iou_aware_binary_cross_entropy_loss(
         if not 0 <= value <= 1:
             raise ValueError(f"iou_aware_binary_cross_entropy_loss: expected {name} in [0, 1], got {value}")
     check_positive("iou_aware_binary_cross_entropy_loss", "gamma", gamma, or_zero=True)
+    if takes_labels(logits, targets, scores, mask, weights, reduction):
+        rows = _row_sums(logits, targets, scores, None, alpha, gamma, floor, ignore_index)
+        return reduce_rows("iou_aware_binary_cross_entropy_loss", rows, logits, targets, ignore_index, reduction)
     inputs = read_binary_inputs(
         "iou_aware_binary_cross_entropy_loss",
         logits,
@@ -79,10 +84,7 @@ def iou_aware_binary_cross_entropy_loss(
     positive = positive_elements(logits, targets)
     mixed = _mixed_target(inputs.logits.detach(), inputs.targets.detach(), alpha, floor)
     target = torch.where(positive, mixed, 0.0)
-    # Never zero where a power below 1 would have an infinite gradient.
-    focus = inputs.logits.sigmoid().clamp(min=torch.finfo(inputs.logits.dtype).tiny) ** gamma
-    loss = F.binary_cross_entropy_with_logits(inputs.logits, target, reduction="none")
-    loss = loss * torch.where(positive, 1.0, focus)
+    loss = plain_term(inputs.logits, target, Focus("matched", None, gamma), positive)
     return reduce_loss(
         "iou_aware_binary_cross_entropy_loss", loss, reduction, valid=inputs.valid, weights=inputs.weights
     )
@@ -91,6 +93,29 @@ def iou_aware_binary_cross_entropy_loss(
 def _mixed_target(logits: Tensor, quality: Tensor, alpha: float, floor: float) -> Tensor:
     """``max(p^α q^(1 - α), floor)``; the power of a probability too small for its dtype is taken of its log."""
     return ((alpha * F.logsigmoid(logits)).exp() * quality.clamp(min=0) ** (1 - alpha)).clamp(min=floor)
+
+
+@torch.no_grad()
+def _targets_of_labels(logits: Tensor, labels: Tensor, scores: Tensor | None, alpha: float, floor: float) -> Tensor:
+    """What each labelled class is asked for; anything where there is none."""
+    index = labels.long().clamp(0, logits.shape[-1] - 1).unsqueeze(-1)
+    at_label = to_compute(logits.gather(-1, index).squeeze(-1))
+    return _mixed_target(at_label, torch.ones_like(at_label) if scores is None else scores.float(), alpha, floor)
+
+
+def _row_sums(
+    logits: Tensor,
+    labels: Tensor,
+    scores: Tensor | None,
+    valid: Tensor | None,
+    alpha: float,
+    gamma: float,
+    floor: float,
+    ignore_index: int | None,
+) -> Tensor:
+    """On a GPU."""
+    mixed = _targets_of_labels(logits, labels, scores, alpha, floor)
+    return sum_rows(logits, labels, mixed, valid, Focus("matched", None, gamma), ignore_index)
 
 
 class IoUAwareBinaryCrossEntropyLoss(LossModule):
@@ -134,3 +159,7 @@ class IoUAwareBinaryCrossEntropyLoss(LossModule):
             weights=weights,
             reduction=self.reduction,
         )
+
+    def row_sums(self, logits: Tensor, labels: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
+        """Sum over the classes on a GPU; see `SumsRows`."""
+        return _row_sums(logits, labels, scores, valid, self.alpha, self.gamma, self.floor, self.ignore_index)

@@ -17,6 +17,7 @@ from .._core import (
     to_compute,
 )
 from ._lovasz import lovasz_extension
+from ._lovasz_rows import can_take_rows, lovasz_of_errors
 
 
 def lovasz_hinge_loss(
@@ -92,7 +93,7 @@ def lovasz_hinge_loss(
     errors = keep_valid(margins, valid).relu().reshape(rows, -1 if logits.numel() else 0)
     valid = torch.ones_like(foreground) if valid is None else valid
     valid, foreground = valid.reshape(errors.shape), foreground.reshape(errors.shape)
-    losses = lovasz_extension(errors, foreground, valid)
+    losses = (lovasz_of_errors if can_take_rows(errors) else lovasz_extension)(errors, foreground, valid)
     return reduce_loss(caller, losses, reduction, valid=valid.any(1))
 
 

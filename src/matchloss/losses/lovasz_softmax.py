@@ -81,8 +81,9 @@ def lovasz_softmax_loss(
     inputs = read_class_inputs(caller, logits, targets, class_dim=class_dim, ignore_index=ignore_index, mask=mask)
     if inputs.labels is None:
         raise ValueError(f"{caller}: expected integer labels, got targets of the logits' shape {tuple(logits.shape)}")
-    losses = _lovasz_of_classes(inputs, inputs.labels, per_image)
-    counts = _counts(inputs, inputs.labels, classes)
+    labels = inputs.clean_labels()
+    losses = _lovasz_of_classes(inputs, labels, per_image)
+    counts = _counts(inputs, labels, classes)
     if not per_image:
         counts = counts.any(0, keepdim=True)
     class_weights = read_class_weights(caller, class_weights, inputs)

@@ -1,11 +1,11 @@
 """Matches of every quality count, the poor ones too: :func:`matchability_aware_loss`."""
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .._core import LossModule, Reduction, check_positive, reduce_loss
 from ._binary_inputs import positive_elements, read_binary_inputs
+from ._focal_family import reduce_rows, sum_rows, takes_labels
+from ._focus import Focus, plain_term
 
 
 def matchability_aware_loss(
@@ -65,16 +65,29 @@ def matchability_aware_loss(
     if alpha is not None:
         check_positive("matchability_aware_loss", "alpha", alpha, or_zero=True)
     check_positive("matchability_aware_loss", "gamma", gamma)
+    focus = Focus("matched", alpha, gamma, detach)
+    if takes_labels(logits, targets, scores, mask, weights, reduction):
+        rows = _row_sums(logits, targets, scores, None, focus, ignore_index)
+        return reduce_rows("matchability_aware_loss", rows, logits, targets, ignore_index, reduction)
     inputs = read_binary_inputs(
         "matchability_aware_loss", logits, targets, scores=scores, ignore_index=ignore_index, mask=mask, weights=weights
     )
     positive = positive_elements(logits, targets)
-    # Never zero where a power below 1 would have an infinite gradient.
-    probs = (inputs.logits.detach() if detach else inputs.logits).sigmoid()
-    negative_weight = probs.clamp(min=torch.finfo(probs.dtype).tiny) ** gamma * (1.0 if alpha is None else alpha)
-    loss = F.binary_cross_entropy_with_logits(inputs.logits, inputs.targets.clamp(min=0) ** gamma, reduction="none")
-    loss = loss * torch.where(positive, 1.0, negative_weight)
+    loss = plain_term(inputs.logits, inputs.targets.clamp(min=0) ** gamma, focus, positive)
     return reduce_loss("matchability_aware_loss", loss, reduction, valid=inputs.valid, weights=inputs.weights)
+
+
+def _row_sums(
+    logits: Tensor,
+    labels: Tensor,
+    scores: Tensor | None,
+    valid: Tensor | None,
+    focus: Focus,
+    ignore_index: int | None,
+) -> Tensor:
+    """On a GPU."""
+    powers = None if scores is None else scores.float().clamp(min=0) ** focus.gamma
+    return sum_rows(logits, labels, powers, valid, focus, ignore_index)
 
 
 class MatchabilityAwareLoss(LossModule):
@@ -118,3 +131,8 @@ class MatchabilityAwareLoss(LossModule):
             weights=weights,
             reduction=self.reduction,
         )
+
+    def row_sums(self, logits: Tensor, labels: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
+        """Sum over the classes on a GPU; see `SumsRows`."""
+        focus = Focus("matched", self.alpha, self.gamma, self.detach)
+        return _row_sums(logits, labels, scores, valid, focus, self.ignore_index)

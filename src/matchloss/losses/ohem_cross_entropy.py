@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .._core import LossModule, Reduction
 from ._class_inputs import ClassInputs, read_class_inputs, reduce_class_loss
-from ._softmax_statistics import softmax_statistics
+from ._softmax_statistics import label_log_prob
 
 
 def ohem_cross_entropy_loss(
@@ -84,7 +84,7 @@ def ohem_cross_entropy_loss(
             "ohem_cross_entropy_loss: expected integer labels, since a soft target has no one right class, "
             f"got targets of the logits' shape {tuple(targets.shape)}"
         )
-    log_prob = softmax_statistics(inputs).log_prob
+    log_prob = label_log_prob(inputs)
     inputs = inputs._replace(valid=_kept(log_prob.detach(), inputs, threshold, min_kept))
     return reduce_class_loss("ohem_cross_entropy_loss", -log_prob, inputs, reduction)
 

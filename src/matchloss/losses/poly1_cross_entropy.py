@@ -4,7 +4,7 @@ from torch import Tensor
 
 from .._core import LossModule, Reduction
 from ._class_inputs import read_class_inputs, reduce_class_loss
-from ._softmax_statistics import softmax_statistics
+from ._softmax_statistics import label_log_prob
 
 
 def poly1_cross_entropy_loss(
@@ -65,7 +65,7 @@ def poly1_cross_entropy_loss(
         weights=weights,
     )
     if inputs.labels is not None:
-        loss = _poly1(softmax_statistics(inputs).log_prob, epsilon)
+        loss = _poly1(label_log_prob(inputs), epsilon)
     else:
         assert inputs.dense is not None
         loss = (inputs.dense * _poly1(inputs.clean_logits().log_softmax(1), epsilon)).sum(1)

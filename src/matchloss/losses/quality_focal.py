@@ -1,11 +1,11 @@
 """Focal loss towards a quality in [0, 1]: :func:`quality_focal_loss`."""
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .._core import LossModule, Reduction, check_positive, reduce_loss
 from ._binary_inputs import read_binary_inputs
+from ._focal_family import reduce_elements, reduce_rows, sum_rows, takes_dense, takes_labels
+from ._focus import Focus, plain_term
 
 
 def quality_focal_loss(
@@ -63,6 +63,12 @@ def quality_focal_loss(
         tensor(0.1300)
     """
     check_positive("quality_focal_loss", "beta", beta, or_zero=True)
+    focus = Focus("quality", None, beta)
+    if takes_labels(logits, targets, scores, mask, weights, reduction):
+        rows = sum_rows(logits, targets, scores, None, focus, ignore_index)
+        return reduce_rows("quality_focal_loss", rows, logits, targets, ignore_index, reduction)
+    if takes_dense(logits, targets, scores, mask, weights):
+        return reduce_elements("quality_focal_loss", logits, targets, focus, reduction)
     inputs = read_binary_inputs(
         "quality_focal_loss",
         logits,
@@ -72,17 +78,8 @@ def quality_focal_loss(
         mask=mask,
         weights=weights,
     )
-    loss = F.binary_cross_entropy_with_logits(inputs.logits, inputs.targets, reduction="none")
-    if beta > 0:
-        loss = loss * _distance(inputs.logits, inputs.targets) ** beta
+    loss = plain_term(inputs.logits, inputs.targets, focus)
     return reduce_loss("quality_focal_loss", loss, reduction, valid=inputs.valid, weights=inputs.weights)
-
-
-def _distance(logits: Tensor, targets: Tensor) -> Tensor:
-    """``|t - p|``, never zero, since the gradient of a power below 1 is infinite there."""
-    # t q - (1 - t) p, not t - p: near p = t = 1 the subtraction has no digits left.
-    difference = targets * (-logits).sigmoid() - (1 - targets) * logits.sigmoid()
-    return difference.abs().clamp(min=torch.finfo(difference.dtype).tiny)
 
 
 class QualityFocalLoss(LossModule):
@@ -120,3 +117,7 @@ class QualityFocalLoss(LossModule):
             weights=weights,
             reduction=self.reduction,
         )
+
+    def row_sums(self, logits: Tensor, labels: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
+        """Sum over the classes on a GPU; see `SumsRows`."""
+        return sum_rows(logits, labels, scores, valid, Focus("quality", None, self.beta), self.ignore_index)

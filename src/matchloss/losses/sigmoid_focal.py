@@ -6,8 +6,10 @@ from torch import Tensor
 from .._core import LossModule, Reduction, check_float, check_positive, reduce_loss, to_compute, use_fast_path
 from ._binary_inputs import read_binary_inputs
 from ._class_inputs import labelled
+from ._focal_family import reduce_elements, reduce_rows, sum_rows, takes_dense, takes_labels
 from ._focal_rows import focal_rows
 from ._focal_term import focal_term
+from ._focus import Focus
 
 
 def sigmoid_focal_loss(
@@ -69,6 +71,12 @@ def sigmoid_focal_loss(
     if alpha is not None and not 0 <= alpha <= 1:
         raise ValueError(f"sigmoid_focal_loss: expected alpha in [0, 1] or None, got {alpha}")
     check_positive("sigmoid_focal_loss", "gamma", gamma, or_zero=True)
+    focus = Focus("focal", alpha, gamma)
+    if takes_labels(logits, targets, scores, mask, weights, reduction):
+        rows = sum_rows(logits, targets, scores, None, focus, ignore_index)
+        return reduce_rows("sigmoid_focal_loss", rows, logits, targets, ignore_index, reduction)
+    if takes_dense(logits, targets, scores, mask, weights):
+        return reduce_elements("sigmoid_focal_loss", logits, targets, focus, reduction)
     bare = scores is None and mask is None and weights is None and reduction != "none"
     if bare and targets.shape == logits.shape[:-1] and use_fast_path():
         return _sum_of_labels(logits, targets, alpha, gamma, ignore_index, reduction)
@@ -92,12 +100,12 @@ def _sum_of_labels(
     check_float("sigmoid_focal_loss", "logits", logits)
     classes = logits.shape[-1]
     valid = labelled("sigmoid_focal_loss", labels, classes, ignore_index, lowest=-1)
+    if valid is not None and valid.device.type == "cpu" and bool(valid.all()):
+        valid = None  # looking costs nothing here, and to mask would
     labels = labels.long() if valid is None else torch.where(valid, labels, -1).long()
     flat_valid = None if valid is None else valid.flatten()
-    if flat_valid is not None and flat_valid.device.type == "cpu" and bool(flat_valid.all()):
-        flat_valid = None  # looking costs nothing here, and masking a tensor of the logits' size does
-    rows = focal_rows(to_compute(logits).reshape(-1, classes), labels.flatten(), flat_valid, alpha, gamma)
-    counted = torch.ones_like(labels).sum() if valid is None else valid.sum()
+    rows = focal_rows(to_compute(logits).reshape(labels.numel(), classes), labels.flatten(), flat_valid, alpha, gamma)
+    counted = labels.new_full((), labels.numel()) if valid is None else valid.sum()
     return reduce_loss("sigmoid_focal_loss", rows, reduction, valid=flat_valid, total=counted * classes)
 
 
@@ -139,3 +147,7 @@ class SigmoidFocalLoss(LossModule):
             weights=weights,
             reduction=self.reduction,
         )
+
+    def row_sums(self, logits: Tensor, labels: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
+        """Sum over the classes on a GPU; see `SumsRows`."""
+        return sum_rows(logits, labels, scores, valid, Focus("focal", self.alpha, self.gamma), self.ignore_index)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .._core import LossModule, Reduction, as_buffer, check_positive
 from ._class_inputs import ClassInputs, read_class_inputs, reduce_class_loss
-from ._softmax_statistics import softmax_statistics
+from ._softmax_statistics import label_log_prob
 
 
 def softmax_focal_loss(
@@ -81,7 +81,7 @@ def softmax_focal_loss(
     )
     alpha = read_alpha(alpha, inputs)
     if inputs.labels is not None:
-        loss = focal_of_labels(softmax_statistics(inputs).log_prob, inputs.labels, alpha, gamma)
+        loss = focal_of_labels(label_log_prob(inputs), inputs, alpha, gamma)
     else:
         assert inputs.dense is not None
         losses = inputs.dense * _focal(inputs.clean_logits().log_softmax(1), gamma)
@@ -91,12 +91,12 @@ def softmax_focal_loss(
     return reduce_class_loss("softmax_focal_loss", loss, inputs, reduction)
 
 
-def focal_of_labels(log_prob: Tensor, labels: Tensor, alpha: float | Tensor | None, gamma: float) -> Tensor:
+def focal_of_labels(log_prob: Tensor, inputs: ClassInputs, alpha: float | Tensor | None, gamma: float) -> Tensor:
     """``(N, P)`` loss of the labels' log probability; a criterion that has it already calls this."""
     loss = _focal(log_prob, gamma)
     if alpha is None:
         return loss
-    return loss * (alpha[labels] if isinstance(alpha, Tensor) else alpha)
+    return loss * (alpha[inputs.clean_labels()] if isinstance(alpha, Tensor) else alpha)
 
 
 def _focal(log_prob: Tensor, gamma: float) -> Tensor:
@@ -116,7 +116,7 @@ def read_alpha(alpha: float | Tensor | None, inputs: ClassInputs) -> float | Ten
             raise ValueError(
                 f"softmax_focal_loss: expected alpha of shape ({classes},) or a number, got {tuple(alpha.shape)}"
             )
-        return alpha.to(inputs.logits)
+        return alpha.to(inputs.logits.device, inputs.dtype)
     if alpha is not None:
         check_positive("softmax_focal_loss", "alpha", alpha, or_zero=True)
     return alpha

@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .._core import LossModule, Reduction, check_option, check_positive, reduce_loss
 from ._binary_inputs import positive_elements, read_binary_inputs
+from ._focal_family import hide_worthless, reduce_elements, reduce_rows, sum_rows, takes_dense, takes_labels
+from ._focus import Focus, plain_term
 
 Positives = Literal["scores", "labels"]
 
@@ -81,26 +81,35 @@ def varifocal_loss(
         check_positive("varifocal_loss", "alpha", alpha, or_zero=True)
     check_positive("varifocal_loss", "gamma", gamma, or_zero=True)
     check_option("varifocal_loss", "positives", positives, ("scores", "labels"))
+    if positives == "labels" and targets.shape == logits.shape:
+        raise ValueError("varifocal_loss: expected integer labels with positives='labels', got dense targets")
+    focus = Focus("varifocal", alpha, gamma, detach)
+    if takes_labels(logits, targets, scores, mask, weights, reduction):
+        rows = _row_sums(logits, targets, scores, None, focus, positives, ignore_index)
+        return reduce_rows("varifocal_loss", rows, logits, targets, ignore_index, reduction)
+    if takes_dense(logits, targets, scores, mask, weights):
+        return reduce_elements("varifocal_loss", logits, targets, focus, reduction)
     inputs = read_binary_inputs(
         "varifocal_loss", logits, targets, scores=scores, ignore_index=ignore_index, mask=mask, weights=weights
     )
-    if positives == "scores":
-        positive = inputs.targets > 0
-    elif targets.shape == logits.shape:
-        raise ValueError("varifocal_loss: expected integer labels with positives='labels', got dense targets")
-    else:
-        positive = positive_elements(logits, targets)
-    negative_weight = _focus(inputs.logits.detach() if detach else inputs.logits, alpha, gamma)
-    loss = F.binary_cross_entropy_with_logits(inputs.logits, inputs.targets, reduction="none")
-    loss = loss * torch.where(positive, inputs.targets, negative_weight)
+    positive = inputs.targets > 0 if positives == "scores" else positive_elements(logits, targets)
+    loss = plain_term(inputs.logits, inputs.targets, focus, positive)
     return reduce_loss("varifocal_loss", loss, reduction, valid=inputs.valid, weights=inputs.weights)
 
 
-def _focus(logits: Tensor, alpha: float | None, gamma: float) -> Tensor:
-    """``α p^γ``."""
-    # Never zero, since the gradient of a power below 1 is infinite there.
-    focus = logits.sigmoid().clamp(min=torch.finfo(logits.dtype).tiny) ** gamma
-    return focus if alpha is None else alpha * focus
+def _row_sums(
+    logits: Tensor,
+    labels: Tensor,
+    scores: Tensor | None,
+    valid: Tensor | None,
+    focus: Focus,
+    positives: Positives,
+    ignore_index: int | None,
+) -> Tensor:
+    """On a GPU."""
+    if positives == "scores":
+        labels = hide_worthless(labels, scores)
+    return sum_rows(logits, labels, scores, valid, focus, ignore_index)
 
 
 class VarifocalLoss(LossModule):
@@ -147,3 +156,8 @@ class VarifocalLoss(LossModule):
             weights=weights,
             reduction=self.reduction,
         )
+
+    def row_sums(self, logits: Tensor, labels: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
+        """Sum over the classes on a GPU; see `SumsRows`."""
+        focus = Focus("varifocal", self.alpha, self.gamma, self.detach)
+        return _row_sums(logits, labels, scores, valid, focus, self.positives, self.ignore_index)
