@@ -32,6 +32,7 @@ GUIDES = (
     "focal.md",
     "boxes.md",
     "rotated.md",
+    "speed.md",
     "adding_a_loss.md",
 )
 PARTS = {

@@ -98,7 +98,7 @@ FAULTS = (
     Fault(
         "two_processes",
         "_core.py",
-        "        grad = grad.clone(memory_format=torch.contiguous_format)\n        dist.all_reduce(grad)\n",
+        "return _SumOverRanks.forward(ctx, grad)",
         "",
     ),
     Fault(
@@ -145,8 +145,8 @@ FAULTS = (
     Fault(
         "non_finite_prediction",
         "criteria/_box_rows.py",
-        "torch.where(positive[:, None], sides.flatten(0, 1)[rows], 0.0)",
-        "sides.flatten(0, 1)[rows] * positive[:, None]",
+        "torch.where(positive[:, None], head.sides.flatten(0, 1)[rows], 0.0)",
+        "head.sides.flatten(0, 1)[rows] * positive[:, None]",
     ),
     Fault(
         "all_rows_or",
@@ -206,7 +206,7 @@ FAULTS = (
         "reshape(len(named.suffixes), -1).sum(1)",
         "reshape(-1, len(named.suffixes)).sum(0)",
     ),
-    Fault("on_a_crowd", "criteria/_set_losses.py", "ignore = ~positive & covered", "ignore = covered"),
+    Fault("on_a_crowd", "criteria/_set_losses.py", "ignore = ~positive & _in", "ignore = _in"),
     Fault(
         "on_a_crowd",
         "criteria/_set_losses.py",
@@ -217,7 +217,7 @@ FAULTS = (
     Fault(
         "equals_the_slow_form", "criteria/_set_losses.py", "no_object = len(module.class_weights) - 1", "no_object = 0"
     ),
-    Fault("equals_the_slow_form", "criteria/_set_losses.py", "logits.amax(-1) > 0 ", "logits.amax(-1) > 1 "),
+    Fault("equals_the_slow_form", "criteria/_set_losses.py", "logits.amax(-1) > 0\n", "logits.amax(-1) > 1\n"),
     Fault(
         "shared_queries",
         "criteria/_set_losses.py",
@@ -284,11 +284,16 @@ FAULTS = (
     Fault(
         "groups_are_the_mean",
         "criteria/set_prediction.py",
-        "objects.to(l1.dtype) * named.queries.groups",
-        "objects.to(l1.dtype)",
+        "objects.to(rows.weights.dtype) * named.queries.groups",
+        "objects.to(rows.weights.dtype)",
     ),
     Fault("equals_the_slow_form and deformable", "criteria/set_prediction.py", "class_weight=2.0", "class_weight=1.0"),
-    Fault("broken_query_crashes", "assigners/hungarian.py", "(usable.unsqueeze(-1) & ~finite)", "(~finite)"),
+    Fault(
+        "broken_query_crashes",
+        "assigners/hungarian.py",
+        "torch.where(usable, total.shape[-1] - finite.sum(-1), 0)",
+        "(~finite)",
+    ),
     Fault(
         "equals_the_slow_form and detr",
         "assigners/hungarian.py",
@@ -297,7 +302,10 @@ FAULTS = (
     ),
     Fault("equals_the_slow_form and weights", "assigners/hungarian.py", "self.l1_weight * l1 + self", "5 * l1 + self"),
     Fault(
-        "shared_queries", "assigners/hungarian.py", "(query_of_target < 0) & finite.any(-1)", "(query_of_target < 0)"
+        "shared_queries",
+        "assigners/hungarian.py",
+        "(query_of_target < 0) & usable & finite",
+        "(query_of_target < 0) & finite",
     ),
     # The shape of the package
     Fault(

@@ -12,6 +12,7 @@ import pytest
 
 from cases import LOSSES
 from matchloss import _core, assigners, criteria, encoders, losses
+from mutants import FAULTS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "matchloss"
@@ -172,3 +173,9 @@ def test_numba_is_hidden_on_purpose_only(pytestconfig: pytest.Config) -> None:
     hidden = pytestconfig.pluginmanager.hasplugin("no_numba")
     installed = any(one.metadata["Name"] == "numba" for one in importlib.metadata.distributions())
     assert _core.has_numba() == (installed and not hidden)
+
+
+def test_faults_to_plant_are_still_to_be_planted() -> None:
+    """`make mutants` takes too long to run each time; a fault whose place is gone would be noticed late."""
+    gone = [fault for fault in FAULTS if fault.old not in (PACKAGE / fault.file).read_text()]
+    assert not gone
