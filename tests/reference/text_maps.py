@@ -52,38 +52,28 @@ def shrunk(polygon, share):
     return np.array(moved)
 
 
-def hull_rectangles(polygon):
-    """Area, centre, sides and angle from +x to +y of the rectangles on each edge of the hull, the smallest first."""
-    found = []
-    points = np.array(polygon, float)
-    for i in range(4):
-        for j in range(4):
-            along = points[j] - points[i]
-            if i == j or not along.any():
-                continue
-            along /= np.linalg.norm(along)
-            across = np.array([-along[1], along[0]])
-            if ((points - points[i]) @ across < -1e-9).any():
-                continue  # not an edge of the hull
-            u, v = points @ along, points @ across
-            width, height = np.ptp(u), np.ptp(v)
-            center = (u.min() + u.max()) / 2 * along + (v.min() + v.max()) / 2 * across
-            found.append((width * height, center, width, height, math.atan2(along[1], along[0])))
-    return sorted(found, key=lambda one: one[0])
-
-
-def has_two_smallest(polygon):
-    """Two neighbouring edges with the same rectangle's area, that of their parallelogram: it happens to many quads."""
-    first, *others = hull_rectangles(polygon)
-    same = [one for one in others if one[0] < first[0] * (1 + 1e-6)]
-    return any(abs(math.remainder(one[4] - first[4], math.pi / 2)) > 1e-6 for one in same)
+def rectangles(polygon):
+    """Area, centre, sides and angle from +x to +y of the rectangles along each side, then along the diagonals."""
+    points, found = np.array(polygon, float), []
+    for i, j in ((0, 1), (1, 2), (2, 3), (3, 0), (0, 2), (1, 3)):
+        along = points[j] - points[i]
+        if not along.any():
+            continue
+        along /= np.linalg.norm(along)
+        across = np.array([-along[1], along[0]])
+        u, v = points @ along, points @ across
+        width, height = np.ptp(u), np.ptp(v)
+        center = (u.min() + u.max()) / 2 * along + (v.min() + v.max()) / 2 * across
+        found.append((width * height, center, width, height, math.atan2(along[1], along[0])))
+    return found
 
 
 def smallest_rectangle(polygon):
-    """Centre, sides and angle from +x to +y: of the rectangles on an edge of the hull the one of least area, with its
-    width along the line of text."""
-    points = np.array(polygon, float)
-    _, center, width, height, angle = hull_rectangles(polygon)[0]
+    """Centre, sides and angle from +x to +y: of the rectangles along two corners the first whose area is the least, to
+    five digits, with its width along the line of text."""
+    points, found = np.array(polygon, float), rectangles(polygon)
+    least = min(one[0] for one in found)
+    _, center, width, height, angle = next(one for one in found if one[0] <= least * (1 + 1e-5))
     text = points[1] - points[0] + points[2] - points[3]
     quarter = round((math.atan2(text[1], text[0]) - angle) / (math.pi / 2))
     if quarter % 2:

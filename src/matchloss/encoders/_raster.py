@@ -37,7 +37,8 @@ def covered(crossings: Tensor, columns: Tensor) -> Tensor:
 
 def central_cells(quads: Tensor, height: int, width: int, stride: int) -> Tensor:
     """``(...)`` number of the cell whose sampling point is nearest to the centre; -1 where it is not in the quad."""
-    center = quads.mean(-2)
+    first, second, third, fourth = quads.unbind(-2)
+    center = (first + second + third + fourth) / 4  # in this order, so that a kernel rounds alike
     column = (center[..., 0] / stride).round().clamp(0, width - 1)
     row = (center[..., 1] / stride).round().clamp(0, height - 1)
     inside = covered(row_crossings(quads, (row * stride)[..., None, None]), (column * stride)[..., None, None])

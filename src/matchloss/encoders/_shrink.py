@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from .._core import or_one
+from ..geometry.quads import length
 
 
 def shrink_quads(quads: Tensor, *, shrink: float) -> Tensor:
@@ -12,7 +13,7 @@ def shrink_quads(quads: Tensor, *, shrink: float) -> Tensor:
     A corner's reference length is the shorter one of its two edges. The longer pair of opposing edges goes first; the
     other pair then moves along the moved corners, by the reference lengths of the whole word.
     """
-    sides = _lengths(quads)  # from corner i to the next
+    sides = length(quads.roll(-1, -2) - quads)  # from corner i to the next
     reach = shrink * torch.minimum(sides, sides.roll(1, -1))
     first_longer = (sides[..., 0] + sides[..., 2] > sides[..., 1] + sides[..., 3])[..., None]
     # The longer pair to the front: corners 0-1 and 2-3 first, then 1-2 and 3-0.
@@ -27,13 +28,7 @@ def _shorten(quads: Tensor, reach: Tensor) -> Tensor:
     """Move corners 0 and 1 towards each other, and 2 and 3, each by its own reach."""
     starts, ends = quads[..., 0::2, :], quads[..., 1::2, :]
     edge = ends - starts
-    unit = edge / or_one(edge.norm(dim=-1, keepdim=True))
+    unit = edge / or_one(length(edge))[..., None]
     starts = starts + reach[..., 0::2, None] * unit
     ends = ends - reach[..., 1::2, None] * unit
     return torch.stack([starts, ends], dim=-2).flatten(-3, -2)
-
-
-def _lengths(quads: Tensor) -> Tensor:
-    """Of the edges from each corner to the next."""
-    lengths: Tensor = (quads.roll(-1, -2) - quads).norm(dim=-1)
-    return lengths

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry import clockwise, crosses_itself, quad_area
+from .._core import has_numba, use_fast_path
+from ..geometry.quads import clockwise, crosses_itself, length, quad_area
 
 FLAT = 1e-6
 """Area over the square of the longest side below which a quad is a line."""
@@ -40,11 +41,7 @@ def read_words(caller: str, quads: Sequence[Tensor], ignore: Sequence[Tensor], *
     lengths = torch.tensor([len(image) for image in quads], device=corners.device)
     valid = torch.arange(most, device=corners.device) < lengths[:, None]
     valid = valid & corners.isfinite().all(-1).all(-1)
-    corners = clockwise(torch.where(valid[..., None, None], corners, 0.0))
-    sides = (corners.roll(-1, -2) - corners).norm(dim=-1)
-    shortest, longest = sides.amin(-1), sides.amax(-1)
-    area = quad_area(corners).abs()
-    proper = (area > FLAT * longest * longest) & (shortest > 0) & ~crosses_itself(corners)
+    corners, area, shortest, proper = _measure(torch.where(valid[..., None, None], corners, 0.0))
     learnable = valid & ~unreadable & proper & (shortest >= min_side)
     order = area.sort(dim=1, stable=True).indices  # of equal areas the word listed first
     return Words(
@@ -55,6 +52,11 @@ def read_words(caller: str, quads: Sequence[Tensor], ignore: Sequence[Tensor], *
         area=area.gather(1, order),
         shortest_edge=shortest.gather(1, order),
     )
+
+
+def may_use_numba(quads: Tensor) -> bool:
+    """Whether the kernels for the CPU take these quads."""
+    return quads.device.type == "cpu" and quads.dtype == torch.float32 and use_fast_path() and has_numba()
 
 
 def read_size(caller: str, size: Sequence[int], stride: int) -> tuple[int, int]:
@@ -68,6 +70,20 @@ def check_stride(caller: str, stride: int) -> None:
     """Reject a stride that is not a number of pixels."""
     if not isinstance(stride, int) or stride < 1:
         raise ValueError(f"{caller}: expected stride to be a positive integer, got {stride!r}")
+
+
+def _measure(quads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The quads clockwise, their area, their shortest side, and which do not cross themselves and are not flat."""
+    if may_use_numba(quads):
+        from ..kernels.word_shapes_cpu import measure_words
+
+        return measure_words(quads, FLAT)
+    quads = clockwise(quads)
+    sides = length(quads.roll(-1, -2) - quads)
+    shortest, longest = sides.amin(-1), sides.amax(-1)
+    area = quad_area(quads).abs()
+    proper = (area > FLAT * longest * longest) & (shortest > 0) & ~crosses_itself(quads)
+    return quads, area, shortest, proper
 
 
 def _check(caller: str, quads: Sequence[Tensor], ignore: Sequence[Tensor]) -> None:

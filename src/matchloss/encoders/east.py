@@ -7,14 +7,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .._core import check_option, check_positive, has_numba, use_fast_path
+from .._core import check_option, check_positive
 from ..geometry import DISTANCE_ORDERS, DistanceOrder, edges_from_rotated, enclosing_rectangles, reorder_edges
 from ..types import EASTMaps
 from ._angles import AngleRule, turn_boxes
 from ._owners import countable_cells, own_cells, with_cells
 from ._raster import central_cells, sample_axes
 from ._shrink import shrink_quads
-from ._words import Words, check_stride, read_size, read_words
+from ._words import Words, check_stride, may_use_numba, read_size, read_words
 
 CALLER = "EASTTargetEncoder"
 
@@ -119,33 +119,43 @@ class EASTTargetEncoder:
     @torch.no_grad()
     def __call__(self, quads: Sequence[Tensor], ignore: Sequence[Tensor], size: tuple[int, int]) -> EASTMaps:
         """Draw the maps of a batch."""
-        height, width = read_size(CALLER, size, self.stride)
+        cells = read_size(CALLER, size, self.stride)
         words = read_words(CALLER, quads, ignore, min_side=self.min_side)
+        if may_use_numba(words.quads):
+            return self._draw_fast(words, cells)
         inner = shrink_quads(words.quads, shrink=self.shrink)
         spare = torch.full_like(words.number, -1)
         if self.one_cell_at_least:
-            spare = central_cells(words.quads, height, width, self.stride)
+            spare = central_cells(words.quads, *cells, self.stride)
         frames = words.quads.flatten(2)
         if self.geometry == "rbox":
             frames = turn_boxes(enclosing_rectangles(words.quads), self.angle)
-        single = words.quads.device.type == "cpu" and words.quads.dtype == torch.float32
-        if single and use_fast_path() and has_numba():
-            from ..kernels.east_maps_cpu import draw_maps
+        return self._draw(words, inner, spare, frames, cells)
 
-            return draw_maps(
-                inner=inner,
-                quads=words.quads,
-                frames=frames,
-                number=words.number,
-                valid=words.valid,
-                learnable=words.learnable,
-                spare=spare,
-                shortest_edge=words.shortest_edge,
-                size=(height, width),
-                stride=self.stride,
-                channels=tuple(DISTANCE_ORDERS[self.distance_order].index(edge) for edge in range(4)),
-            )
-        return self._draw(words, inner, spare, frames, (height, width))
+    def _draw_fast(self, words: Words, size: tuple[int, int]) -> EASTMaps:
+        """The same in kernels for the CPU."""
+        from ..kernels.east_maps_cpu import draw_maps
+        from ..kernels.word_shapes_cpu import cells_at_centers, enclose, shrink
+
+        spare = torch.full_like(words.number, -1)
+        if self.one_cell_at_least:
+            spare = cells_at_centers(words.quads, size, self.stride)
+        frames = words.quads.flatten(2)
+        if self.geometry == "rbox":
+            frames = enclose(words.quads, folded=self.angle == "folded")
+        return draw_maps(
+            inner=shrink(words.quads, self.shrink),
+            quads=words.quads,
+            frames=frames,
+            number=words.number,
+            valid=words.valid,
+            learnable=words.learnable,
+            spare=spare,
+            shortest_edge=words.shortest_edge,
+            size=size,
+            stride=self.stride,
+            channels=tuple(DISTANCE_ORDERS[self.distance_order].index(edge) for edge in range(4)),
+        )
 
     def _draw(self, words: Words, inner: Tensor, spare: Tensor, frames: Tensor, size: tuple[int, int]) -> EASTMaps:
         """The plain form: first whose cell, then what is to be said there."""

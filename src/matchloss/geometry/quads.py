@@ -8,10 +8,19 @@ from .._core import or_one, to_compute
 # Among them are all sides of the convex hull, whatever the order of the corners.
 CORNER_PAIRS = ((0, 1), (1, 2), (2, 3), (3, 0), (0, 2), (1, 3))
 
+TIE = 1 + 1e-5
+"""Areas of rectangles up to so many times the least count as equal: many quads have two, and rounding must not choose.
+"""
+
 
 def cross(a: Tensor, b: Tensor) -> Tensor:
     """``a_x b_y - a_y b_x`` of vectors ``(..., 2)``: positive if b is clockwise from a on the screen."""
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+
+
+def length(vectors: Tensor) -> Tensor:
+    """Of vectors ``(..., 2)``; but for one in ten million `hypot` rounds to the nearest number, as `norm` does not."""
+    return torch.hypot(vectors[..., 0], vectors[..., 1])
 
 
 def quad_area(quads: Tensor) -> Tensor:
@@ -71,8 +80,10 @@ def enclosing_rectangles(quads: Tensor) -> Tensor:
         R = argmin over the six directions of two corners of the area of the rectangle in that direction
 
     A smallest rectangle has a side on the convex hull, and a quad's hull has its sides among the six: the result is
-    exact, for quads of any winding, convex or not. Of the four names that a rectangle has as ``(cx, cy, w, h, a)`` it
-    takes the one whose corners follow the quad's: the width runs from the first corner to the second.
+    exact, for quads of any winding, convex or not. Of rectangles whose areas differ by less than a hundred-thousandth
+    it takes the first: the sides come in order, then the diagonals. Of the four names that a rectangle has as
+    ``(cx, cy, w, h, a)`` it takes the one whose corners follow the quad's: the width runs from the first corner to the
+    second.
 
     Shapes:
         quads: (..., 4, 2).
@@ -91,12 +102,15 @@ def enclosing_rectangles(quads: Tensor) -> Tensor:
     origin = quads[..., :1, :]
     points = quads - origin  # far from the image's corner, products of coordinates would lose digits
     along = _directions(points)
-    across = torch.stack([-along[..., 1], along[..., 0]], dim=-1)
-    x, y = points @ along.mT, points @ across.mT  # (..., 4 corners, 6 directions)
+    towards, arms = along[..., None, :, :], points[..., None, :]
+    # (..., 4 corners, 6 directions). A matrix product would round in its own way on each device.
+    x, y = (arms * towards).sum(-1), cross(towards, arms)
     x_low, x_high, y_low, y_high = x.amin(-2), x.amax(-2), y.amin(-2), y.amax(-2)
     width, height = x_high - x_low, y_high - y_low
     longest = or_one(torch.maximum(width, height).amax(-1, keepdim=True))
-    best = ((width / longest) * (height / longest)).argmin(-1, keepdim=True)
+    area = (width / longest) * (height / longest)
+    smallest = area <= TIE * area.amin(-1, keepdim=True)
+    best = smallest.to(torch.uint8).argmax(-1, keepdim=True)  # the first of them
 
     def chosen(values: Tensor) -> Tensor:
         return values.gather(-1, best)
@@ -113,7 +127,7 @@ def _directions(points: Tensor) -> Tensor:
     longer = pairs.abs().amax(-1, keepdim=True)
     right = torch.cat([torch.ones_like(longer), torch.zeros_like(longer)], dim=-1)
     pairs = torch.where(longer > 0, pairs / or_one(longer), right)
-    return pairs / pairs.square().sum(-1, keepdim=True).sqrt()
+    return pairs / length(pairs)[..., None]
 
 
 def _read_along(points: Tensor, center: Tensor, width: Tensor, height: Tensor, u: Tensor, v: Tensor) -> Tensor:
