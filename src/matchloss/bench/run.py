@@ -23,7 +23,7 @@ class Effort:
     seconds: float
 
 
-LONG, SHORT, TINY = Effort(25, 8.0), Effort(15, 1.5), Effort(5, 0.0)
+LONG, SHORT, TINY = Effort(25, 4.0), Effort(15, 1.0), Effort(5, 0.0)
 
 
 class UnknownRowError(ValueError):

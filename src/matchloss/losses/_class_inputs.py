@@ -120,17 +120,27 @@ def keep_labels(labels: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def labelled(caller: str, labels: Tensor, classes: int, ignore_index: int | None, *, lowest: int = 0) -> Tensor | None:
-    """Where labels are not ignored; on the CPU also check their range, which costs no sync there."""
+    """Where labels are not ignored, None for everywhere; on the CPU also check their range, which waits for nothing."""
     if labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"{caller}: expected integer labels, got {dtype_name(labels)}")
     labels = labels.long()  # of uint8 labels, torch would compare -100 as 156, and drop that class in silence
+    can_look = labels.device.type == "cpu" and labels.numel() > 0 and not torch.compiler.is_compiling()
+    if can_look and _are_all_classes(labels, classes, ignore_index, lowest):
+        return None
     valid = None if ignore_index is None else labels != ignore_index
-    if labels.device.type == "cpu" and labels.numel() > 0 and not torch.compiler.is_compiling():
+    if can_look:
         low, high = (labels if valid is None else torch.where(valid, labels, lowest)).aminmax()
         if low < lowest or high >= classes:
             wrong = int(low) if low < lowest else int(high)
             raise ValueError(f"{caller}: expected labels in [{lowest}, {classes}) or {ignore_index=}, got {wrong}")
     return valid
+
+
+def _are_all_classes(labels: Tensor, classes: int, ignore_index: int | None, lowest: int) -> bool:
+    """Whether nothing is ignored, nor out of range: the common case, in one pass over the labels instead of four."""
+    low, high = labels.aminmax()
+    ignores_a_class = ignore_index is not None and lowest <= ignore_index < classes
+    return not ignores_a_class and bool(low >= lowest) and bool(high < classes)
 
 
 def _spatial(values: Tensor) -> Tensor:

@@ -100,8 +100,6 @@ def _sum_of_labels(
     check_float("sigmoid_focal_loss", "logits", logits)
     classes = logits.shape[-1]
     valid = labelled("sigmoid_focal_loss", labels, classes, ignore_index, lowest=-1)
-    if valid is not None and valid.device.type == "cpu" and bool(valid.all()):
-        valid = None  # looking costs nothing here, and to mask would
     labels = labels.long() if valid is None else torch.where(valid, labels, -1).long()
     flat_valid = None if valid is None else valid.flatten()
     rows = focal_rows(to_compute(logits).reshape(labels.numel(), classes), labels.flatten(), flat_valid, alpha, gamma)
