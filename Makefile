@@ -8,7 +8,7 @@ PEERS := .venv-peers
 PEERS_READY := $(PEERS)/.ready
 DEMO_STEPS ?= 300
 YOLOS_STEPS = $$((2 * $(DEMO_STEPS)))  # of half the images: a matching that changes from step to step teaches slowly
-NUMBA_TESTS := losses segmentation_criterion task_aligned task_aligned_criterion max_iou nms decode linear_assignment hungarian set_criterion east_encoder db_encoder locality_aware_nms decode_east
+NUMBA_TESTS := losses segmentation_criterion atss simota task_aligned task_aligned_criterion max_iou nms decode linear_assignment hungarian set_criterion east_encoder db_encoder locality_aware_nms decode_east
 
 .PHONY: demo test check bench growth peers docs study-segmentation study-detection study-east learn-by-heart no-numba mutants wheel clean
 
