@@ -11,7 +11,7 @@ import torch
 import matchloss
 from matchloss._core import has_numba
 from traffic import traffic_of
-from traffic_cases import calls
+from traffic_cases import assert_within, calls
 
 WITH_KERNELS = {
     "focal of labels": (21, 0.2),
@@ -37,13 +37,13 @@ PLAIN = {
 @pytest.mark.skipif(not has_numba(), reason="the bounds are those of the kernels")
 @pytest.mark.parametrize("name", WITH_KERNELS)
 def test_kernels_leave_few_passes(name: str) -> None:
-    assert_within(name, *WITH_KERNELS[name])
+    assert_within(calls("cpu")[name], *WITH_KERNELS[name])
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_the_plain_form_gains_no_pass(name: str) -> None:
     with matchloss.reference():
-        assert_within(name, *PLAIN[name])
+        assert_within(calls("cpu")[name], *PLAIN[name])
 
 
 def test_every_call_has_its_bounds() -> None:
@@ -56,11 +56,3 @@ def test_a_pass_more_is_seen() -> None:
     assert (once.operators, once.units(values)) == (1, 2)
     assert (twice.operators, twice.units(values)) == (2, 4)
     assert traffic_of(lambda: values.t().unsqueeze(0)).bytes == 0
-
-
-def assert_within(name: str, operators: int, units: float) -> None:
-    call = calls("cpu")[name]
-    found = traffic_of(call.run)
-    told = f"{found.operators} operators, {found.units(call.leaf):.2f} units: {found.by_operator}"
-    assert found.operators <= operators, told
-    assert found.units(call.leaf) <= units, told

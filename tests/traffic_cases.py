@@ -9,6 +9,7 @@ from torch import Tensor
 from inputs import generator
 from matchloss import losses
 from matchloss.criteria import SegmentationCriterion
+from traffic import traffic_of
 
 
 class Call(NamedTuple):
@@ -47,3 +48,11 @@ def _call(loss: Callable[[], Tensor], leaf: Tensor) -> Call:
         loss().backward()
 
     return Call(run, leaf)
+
+
+def assert_within(call: Call, operators: int, units: float) -> None:
+    """At most so many operators, and bytes as multiples of the leaf's."""
+    found = traffic_of(call.run)
+    told = f"{found.operators} operators, {found.units(call.leaf):.2f} units: {found.by_operator}"
+    assert found.operators <= operators, told
+    assert found.units(call.leaf) <= units, told

@@ -2,8 +2,7 @@
 
 import pytest
 
-from traffic import traffic_of
-from traffic_cases import calls
+from traffic_cases import assert_within, calls
 
 BOUNDS = {
     "focal of labels": (20, 3.2),  # the least is 3: the logits twice, and their gradient
@@ -18,9 +17,4 @@ BOUNDS = {
 
 @pytest.mark.parametrize("name", BOUNDS)
 def test_data_is_read_once_forward_and_once_backward(name: str, device: str) -> None:
-    call = calls(device)[name]
-    found = traffic_of(call.run)
-    operators, units = BOUNDS[name]
-    told = f"{found.operators} operators, {found.units(call.leaf):.2f} units: {found.by_operator}"
-    assert found.operators <= operators, told
-    assert found.units(call.leaf) <= units, told
+    assert_within(calls(device)[name], *BOUNDS[name])

@@ -6,9 +6,7 @@ share it, and a clamp lets it through at its bound. No branch looks at a box, so
 """
 
 import math
-import threading
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from numba import njit
 from torch import Tensor
 
 from ..geometry import overlaps
+from .threads_cpu import share_rows
 
 ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 TWO_OVER_PI, SMALLEST_SIDE = np.float32(2 / math.pi), np.float32(overlaps.SMALLEST_SIDE)
@@ -33,20 +32,17 @@ ROWS_A_THREAD = 8192
 def measure_pairs(measure: str, boxes: Tensor, target_boxes: Tensor) -> tuple[Tensor, Tensor]:
     """``(R,)`` values and their ``(R, 4)`` gradients in the boxes, of float32 boxes and targets ``(R, 4)``, xyxy.
 
-    The rows are shared by as many threads as torch uses; the kernel lets go of the interpreter meanwhile.
+    The rows are shared by as many threads as torch uses.
     """
     kernel, factor = KERNELS[measure]
     rows = len(boxes)
     values, slopes = torch.empty(rows), torch.empty(rows, 4)
     arrays = [tensor.detach().contiguous().numpy() for tensor in (boxes, target_boxes, values, slopes)]
-    ends = np.linspace(0, rows, min(torch.get_num_threads(), 1 + rows // ROWS_A_THREAD) + 1).astype(int)
-    work = [(factor, *(array[begin:end].ravel() for array in arrays)) for begin, end in pairwise(ends)]
-    threads = [threading.Thread(target=kernel, args=arguments) for arguments in work[1:]]
-    for thread in threads:
-        thread.start()
-    kernel(*work[0])
-    for thread in threads:
-        thread.join()
+
+    def work(part: slice) -> None:
+        kernel(factor, *(array[part].ravel() for array in arrays))
+
+    share_rows(work, rows, ROWS_A_THREAD)
     return values, slopes
 
 

@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..geometry import overlaps
+from .overlaps_cuda import at_least, compare_axis, iou_of_axes, larger, or_one, smaller
 
 PAIRS, WARPS = 128, 4
 """A program, one a thread: so few that ten thousand pairs reach half of the multiprocessors."""
@@ -43,7 +44,8 @@ def _measure(boxes, targets, values, slopes, rows, measure: tl.constexpr, pairs:
     pair = tl.program_id(0).to(tl.int64) * pairs + tl.arange(0, pairs)
     inside = pair < rows
     x_ends, y_ends = _read(boxes, targets, pair * 4, inside), _read(boxes, targets, pair * 4 + 1, inside)
-    x, y = _axis(x_ends), _axis(y_ends)
+    x = compare_axis(x_ends[0], x_ends[1], x_ends[2], x_ends[3])
+    y = compare_axis(y_ends[0], y_ends[1], y_ends[2], y_ends[3])
     if measure == "iou" or measure == "giou":
         value, of_x, of_y = _area_measure(x, y, measure)
     else:
@@ -63,24 +65,9 @@ def _read(boxes, targets, place, inside):
 
 
 @triton.jit
-def _axis(ends):
-    """Both sizes, the overlap and the shift of the centres, by the hull; what they were divided by, and the hull."""
-    low, high, other_low, other_high = ends
-    size, other_size = _at_least(high - low, 0.0), _at_least(other_high - other_low, 0.0)
-    both = _at_least(_smaller(high, other_high) - _larger(low, other_low), 0.0)
-    hull = _larger(_larger(high, low), _larger(other_high, other_low))
-    hull -= _smaller(_smaller(high, low), _smaller(other_high, other_low))
-    shift = ((high - other_high) + (low - other_low)) * 0.5
-    point = tl.where(hull == 0, 1.0, 0.0)
-    unit = hull + point
-    size, other_size = tl.div_rn(size + point, unit), tl.div_rn(other_size + point, unit)
-    return size, other_size, tl.div_rn(both + point, unit), tl.div_rn(shift, unit), unit, hull
-
-
-@triton.jit
 def _area_measure(x, y, measure: tl.constexpr):
     """IoU or GIoU; of each axis, the slopes in both sizes, the overlap, the shift and the hull."""
-    iou, union = _iou(x, y)
+    iou, union = iou_of_axes(x, y)
     if measure == "iou":
         value, of_x, of_y = iou, _area_slopes(x, y, iou, union, 0.0), _area_slopes(y, x, iou, union, 0.0)
     else:
@@ -93,8 +80,8 @@ def _area_measure(x, y, measure: tl.constexpr):
 @triton.jit
 def _distance_measure(x, y, measure: tl.constexpr):
     """DIoU, EIoU or CIoU; of each axis, the slopes as above."""
-    iou, union = _iou(x, y)
-    longer = _or_one(_larger(x[5], y[5]))
+    iou, union = iou_of_axes(x, y)
+    longer = or_one(larger(x[5], y[5]))
     wide, high = tl.div_rn(x[5], longer), tl.div_rn(y[5], longer)
     distance, across, down = _distance(x, y, wide, high)
     value = iou - distance
@@ -110,7 +97,7 @@ def _distance_measure(x, y, measure: tl.constexpr):
         width, height, other_width, other_height = x[0] * wide, y[0] * high, x[1] * wide, y[1] * high
         turn = TWO_OVER_PI * _angle_between(width, height, other_width, other_height)
         aspect = turn * turn
-        trade_off = tl.div_rn(aspect, _or_one(1 - iou + aspect))  # constant for the gradient
+        trade_off = tl.div_rn(aspect, or_one(1 - iou + aspect))  # constant for the gradient
         value = value - trade_off * aspect
         of_angle = 2 * TWO_OVER_PI * trade_off * turn  # minus of the target's
         of_width, of_height = _angle_slopes(width, height, of_angle)
@@ -124,17 +111,9 @@ def _distance_measure(x, y, measure: tl.constexpr):
 
 
 @triton.jit
-def _iou(x, y):
-    """IoU, and the union as a fraction of the enclosing box."""
-    both = x[2] * y[2]
-    union = x[0] * y[0] + x[1] * y[1] - both
-    return tl.div_rn(both, _or_one(union)), union
-
-
-@triton.jit
 def _area_slopes(axis, across, iou, union, of_hull):
     """Slopes in both sizes and the overlap of an axis; ``across`` is the other one."""
-    one_over = tl.div_rn(1.0, _or_one(union))
+    one_over = tl.div_rn(1.0, or_one(union))
     of_union = tl.where(union == 0, 0.0, -iou * one_over) + of_hull
     return of_union * across[0], of_union * across[1], (one_over - of_union) * across[2]
 
@@ -143,8 +122,8 @@ def _area_slopes(axis, across, iou, union, of_hull):
 def _distance(x, y, wide, high):
     """Of the centres; of each axis, the slopes of minus the distance in the shift and in the relative hull."""
     across, down, diagonal = x[3] * wide, y[3] * high, wide * wide + high * high
-    distance = tl.div_rn(across * across + down * down, _or_one(diagonal))
-    twice = tl.div_rn(2.0, _or_one(diagonal))
+    distance = tl.div_rn(across * across + down * down, or_one(diagonal))
+    twice = tl.div_rn(2.0, or_one(diagonal))
     of_across, of_down = -across * twice, -down * twice
     of_diagonal = tl.where(diagonal == 0, 0.0, distance * twice)
     of_x = of_across * wide, of_across * x[3] + of_diagonal * wide
@@ -154,8 +133,8 @@ def _distance(x, y, wide, high):
 @triton.jit
 def _angle_between(width, height, other_width, other_height):
     """``atan(w_t / h_t) - atan(w / h)``, as the one angle that it is: with an arctangent less, and more digits."""
-    width, height = _at_least(width, SMALLEST_SIDE), _at_least(height, SMALLEST_SIDE)
-    other_width, other_height = _at_least(other_width, SMALLEST_SIDE), _at_least(other_height, SMALLEST_SIDE)
+    width, height = at_least(width, SMALLEST_SIDE), at_least(height, SMALLEST_SIDE)
+    other_width, other_height = at_least(other_width, SMALLEST_SIDE), at_least(other_height, SMALLEST_SIDE)
     rise, run = other_width * height - width * other_height, other_height * height + other_width * width
     steep = tl.abs(rise)
     is_low, is_high = steep <= LOW_TANGENT * run, steep > HIGH_TANGENT * run
@@ -173,7 +152,7 @@ def _angle_between(width, height, other_width, other_height):
 @triton.jit
 def _angle_slopes(width, height, slope):
     """Slopes in the sides, of ``slope * atan(width / height)`` with sides that are clamped."""
-    wide, high = _at_least(width, SMALLEST_SIDE), _at_least(height, SMALLEST_SIDE)
+    wide, high = at_least(width, SMALLEST_SIDE), at_least(height, SMALLEST_SIDE)
     slope = tl.div_rn(slope, wide * wide + high * high)
     return tl.where(width >= SMALLEST_SIDE, slope * high, 0.0), tl.where(height >= SMALLEST_SIDE, -slope * wide, 0.0)
 
@@ -187,12 +166,12 @@ def _write(slopes, ends, axis, of_lengths, inside):
     of_unit = of_size * axis[0] + of_other * axis[1] + of_both * axis[2] + of_shift * axis[3]
     of_hull -= tl.div_rn(of_unit, unit)
     of_size = tl.where(high - low >= 0, tl.div_rn(of_size, unit), 0.0)
-    overlaps = _smaller(high, other_high) - _larger(low, other_low) >= 0
+    overlaps = smaller(high, other_high) - larger(low, other_low) >= 0
     of_both = tl.where(overlaps, tl.div_rn(of_both, unit), 0.0)
     of_shift = tl.div_rn(0.5 * of_shift, unit)
     high_above, low_above = _share(high, low), _share(low, high)
-    of_right = of_hull * _share(_larger(high, low), _larger(other_high, other_low))
-    of_left = -of_hull * _share(_smaller(other_high, other_low), _smaller(high, low))
+    of_right = of_hull * _share(larger(high, low), larger(other_high, other_low))
+    of_left = -of_hull * _share(smaller(other_high, other_low), smaller(high, low))
     of_low = of_right * low_above + of_left * high_above + of_shift - of_size - of_both * _share(low, other_low)
     of_high = of_right * high_above + of_left * low_above + of_shift + of_size + of_both * _share(other_high, high)
     tl.store(slopes, of_low, mask=inside)
@@ -203,26 +182,3 @@ def _write(slopes, ends, axis, of_lengths, inside):
 def _share(value, other):
     """How much of the slope of their maximum is the value's; of minus their minimum, with both changed about."""
     return tl.where(value == other, 0.5, tl.where(value < other, 0.0, 1.0))
-
-
-# These two lose a NaN that torch hands on. It is not lost: the size of its box is a NaN too, by `_at_least`.
-
-
-@triton.jit
-def _larger(a, b):
-    return tl.where(a > b, a, b)
-
-
-@triton.jit
-def _smaller(a, b):
-    return tl.where(a < b, a, b)
-
-
-@triton.jit
-def _at_least(value, bound):
-    return tl.where(value < bound, bound, value)
-
-
-@triton.jit
-def _or_one(value):
-    return tl.where(value == 0, 1.0, value)

@@ -163,6 +163,7 @@ def _compare(box, target):
 @triton.jit
 def _axis(center, size, target_center, target_size):
     """Both sizes and the overlap as fractions of what encloses both; two equal points as if all were 1."""
+    # Not `compare_axis` of the overlaps: its exact divisions would take forty registers more, and a cost needs none.
     low, high = center - size / 2, center + size / 2
     target_low, target_high = target_center - target_size / 2, target_center + target_size / 2
     both = tl.maximum(tl.minimum(high, target_high) - tl.maximum(low, target_low), 0.0)

@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 
 from ..geometry import overlaps
+from .overlaps_cuda import compare_axis, iou_of_axes, larger, or_one
 
 SMALLEST_SIDE = tl.constexpr(overlaps.SMALLEST_SIDE)
 TWO_OVER_PI = tl.constexpr(2 / math.pi)
@@ -116,37 +117,20 @@ def _power(base, exponent: tl.constexpr):
 @triton.jit
 def _overlap(box, target, rules: tl.constexpr):
     """`box_iou` or `box_ciou` of the geometry, but not below 0."""
-    width, target_width, both_x, shift_x, hull_x = _axis(box[0], box[2], target[0], target[2])
-    height, target_height, both_y, shift_y, hull_y = _axis(box[1], box[3], target[1], target[3])
-    intersection = both_x * both_y
-    union = width * height + target_width * target_height - intersection
-    overlap = tl.div_rn(intersection, tl.where(union == 0, 1.0, union))
+    x = compare_axis(box[0], box[2], target[0], target[2])
+    y = compare_axis(box[1], box[3], target[1], target[3])
+    overlap, _ = iou_of_axes(x, y)
     if rules.overlap == "ciou":
-        longer = tl.maximum(hull_x, hull_y)
-        longer = tl.where(longer == 0, 1.0, longer)
-        wide, high = tl.div_rn(hull_x, longer), tl.div_rn(hull_y, longer)
+        longer = or_one(larger(x[5], y[5]))
+        wide, high = tl.div_rn(x[5], longer), tl.div_rn(y[5], longer)
         diagonal = wide * wide + high * high
-        across, down = shift_x * wide, shift_y * high
-        apart = tl.div_rn(across * across + down * down, tl.where(diagonal == 0, 1.0, diagonal))
-        turn = _angle(target_width * wide, target_height * high) - _angle(width * wide, height * high)
+        across, down = x[3] * wide, y[3] * high
+        apart = tl.div_rn(across * across + down * down, or_one(diagonal))
+        turn = _angle(x[1] * wide, y[1] * high) - _angle(x[0] * wide, y[0] * high)
         aspect = (turn * TWO_OVER_PI) * (turn * TWO_OVER_PI)
         doubt = 1 - overlap + aspect
-        overlap = overlap - apart - tl.div_rn(aspect, tl.where(doubt == 0, 1.0, doubt)) * aspect
+        overlap = overlap - apart - tl.div_rn(aspect, or_one(doubt)) * aspect
     return tl.where(overlap <= 0, 0.0, overlap)
-
-
-@triton.jit
-def _axis(low, high, target_low, target_high):
-    """Both sizes, the overlap and the shift of the centres, by the hull, and the hull."""
-    right = tl.maximum(tl.maximum(high, low), tl.maximum(target_high, target_low))
-    hull = right - tl.minimum(tl.minimum(high, low), tl.minimum(target_high, target_low))
-    both = tl.maximum(tl.minimum(high, target_high) - tl.maximum(low, target_low), 0.0)
-    shift = ((high - target_high) + (low - target_low)) * 0.5
-    size, target_size = tl.maximum(high - low, 0.0), tl.maximum(target_high - target_low, 0.0)
-    point = tl.where(hull == 0, 1.0, 0.0)
-    unit = hull + point
-    both, shift = tl.div_rn(both + point, unit), tl.div_rn(shift, unit)
-    return tl.div_rn(size + point, unit), tl.div_rn(target_size + point, unit), both, shift, hull
 
 
 @triton.jit
