@@ -12,7 +12,7 @@ from matchloss.losses._focal_term import focal_term, plain_focal_term
 
 pytest.importorskip("numba")
 
-from matchloss.kernels import focal_cpu
+from matchloss.kernels import focal_cpu, focal_rows_cpu
 
 OPTIONS = [(0.25, 2.0), (None, 2.0), (0.6, 1.5), (None, 0.0), (0.25, 0.5), (1.0, 3.0), (0.0, 2.0)]
 SHAPES = [(1, 1), (7, 1), (5, 3), (3, 80), (130, 17), (2, 3000), (1, 2049), (0, 4), (4, 0)]
@@ -57,8 +57,8 @@ def test_sums_over_classes(shape, alpha, gamma) -> None:
     logits, labels = random_rows(*shape)
     loss, slopes = wanted_elements(logits, one_hot(labels, shape[1]), alpha, gamma)
     grad = torch.randn(shape[0], generator=generator(1))
-    assert_near(focal_cpu.focal_row_sums(logits, labels, None, alpha, gamma), loss.sum(1))
-    assert_near(focal_cpu.focal_row_slopes(logits, labels, None, grad, alpha, gamma), slopes * grad.unsqueeze(1))
+    assert_near(focal_rows_cpu.focal_row_sums(logits, labels, None, alpha, gamma), loss.sum(1))
+    assert_near(focal_rows_cpu.focal_row_slopes(logits, labels, None, grad, alpha, gamma), slopes * grad.unsqueeze(1))
 
 
 @over_options
@@ -95,15 +95,15 @@ def test_nan_and_masked_rows(alpha, gamma) -> None:
     spoilt[~valid] = torch.tensor([float("nan"), float("inf"), -float("inf"), 1.0]).repeat(10)
     labels[~valid] = -1
     grad = torch.ones(60)
-    clean = focal_cpu.focal_row_sums(logits, labels, None, alpha, gamma)
-    clean_slopes = focal_cpu.focal_row_slopes(logits, labels, None, grad, alpha, gamma)
-    sums = focal_cpu.focal_row_sums(spoilt, labels, valid, alpha, gamma)
-    slopes = focal_cpu.focal_row_slopes(spoilt, labels, valid, grad, alpha, gamma)
+    clean = focal_rows_cpu.focal_row_sums(logits, labels, None, alpha, gamma)
+    clean_slopes = focal_rows_cpu.focal_row_slopes(logits, labels, None, grad, alpha, gamma)
+    sums = focal_rows_cpu.focal_row_sums(spoilt, labels, valid, alpha, gamma)
+    slopes = focal_rows_cpu.focal_row_slopes(spoilt, labels, valid, grad, alpha, gamma)
     assert torch.equal(sums, torch.where(valid, clean, 0.0))
     assert torch.equal(slopes, torch.where(valid.unsqueeze(1), clean_slopes, 0.0))
-    sums = focal_cpu.focal_row_sums(spoilt, labels, None, alpha, gamma)
+    sums = focal_rows_cpu.focal_row_sums(spoilt, labels, None, alpha, gamma)
     assert torch.equal(sums.isnan(), ~valid)
-    slopes = focal_cpu.focal_row_slopes(spoilt, labels, None, grad, alpha, gamma)
+    slopes = focal_rows_cpu.focal_row_slopes(spoilt, labels, None, grad, alpha, gamma)
     assert torch.equal(slopes[valid], clean_slopes[valid])
     assert slopes[spoilt.isnan()].isnan().all()
 
@@ -117,8 +117,8 @@ def test_threads_share_the_rows(gamma) -> None:
 
     def all_of_it() -> list[Tensor]:
         return [
-            focal_cpu.focal_row_sums(logits, labels, None, 0.25, gamma),
-            focal_cpu.focal_row_slopes(logits, labels, None, grad, 0.25, gamma),
+            focal_rows_cpu.focal_row_sums(logits, labels, None, 0.25, gamma),
+            focal_rows_cpu.focal_row_slopes(logits, labels, None, grad, 0.25, gamma),
             focal_cpu.focal_elements(logits, targets, 0.25, gamma),
             focal_cpu.focal_element_slopes(logits, targets, 1.0, 0.25, gamma),
         ]
@@ -136,7 +136,7 @@ def test_threads_share_the_rows(gamma) -> None:
 def test_a_sum_of_many_rows_has_all_digits() -> None:
     logits, labels = torch.full((2, 100_000), -4.0), torch.tensor([-1, 5])
     loss, _ = wanted_elements(logits, one_hot(labels, 100_000), 0.25, 2.0)
-    sums = focal_cpu.focal_row_sums(logits, labels, None, 0.25, 2.0)
+    sums = focal_rows_cpu.focal_row_sums(logits, labels, None, 0.25, 2.0)
     torch.testing.assert_close(sums.double(), loss.sum(1), rtol=2e-7, atol=0)
 
 
@@ -201,10 +201,10 @@ def test_the_loss_takes_the_kernel_where_it_may(monkeypatch: pytest.MonkeyPatch)
     logits, labels = random_rows(5, 4)
     dense = one_hot(labels, 4)
     calls = []
-    for name in ("focal_row_sums", "focal_elements"):
-        kernel = getattr(focal_cpu, name)
+    for module, name in ((focal_rows_cpu, "focal_row_sums"), (focal_cpu, "focal_elements")):
+        kernel = getattr(module, name)
         spy = lambda *given, kernel=kernel: calls.append(given) or kernel(*given)  # noqa: E731
-        monkeypatch.setattr(focal_cpu, name, spy)
+        monkeypatch.setattr(module, name, spy)
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         for targets in (labels, dense):
             calls.clear()

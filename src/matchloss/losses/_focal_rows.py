@@ -30,7 +30,7 @@ class _FocalKernel(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, labels: Tensor, valid: Tensor | None, alpha: float | None, gamma: float
     ) -> Tensor:
-        from ..kernels.focal_cpu import focal_row_sums
+        from ..kernels.focal_rows_cpu import focal_row_sums
 
         ctx.alpha, ctx.gamma = alpha, gamma
         ctx.save_for_backward(logits, labels, valid)
@@ -38,7 +38,7 @@ class _FocalKernel(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
-        from ..kernels.focal_cpu import focal_row_slopes
+        from ..kernels.focal_rows_cpu import focal_row_slopes
 
         logits, labels, valid = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True: somebody differentiates twice
