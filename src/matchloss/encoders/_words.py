@@ -34,6 +34,10 @@ class Words(NamedTuple):
 def read_words(caller: str, quads: Sequence[Tensor], ignore: Sequence[Tensor], *, min_side: float) -> Words:
     """Check, pad, repair the winding, and tell words from regions; no data is read on the host."""
     _check(caller, quads, ignore)
+    if all(may_use_numba(image) for image in quads):
+        from ..kernels.word_lists_cpu import pad_words
+
+        return Words(*pad_words(quads, ignore, FLAT, min_side))
     most = max(1, *(len(image) for image in quads))  # one at least: then there is something to gather from
     dtype = torch.float64 if any(image.dtype == torch.float64 for image in quads) else torch.float32
     corners = torch.stack([F.pad(image.detach().to(dtype), (0, 0, 0, 0, 0, most - len(image))) for image in quads])
@@ -55,8 +59,8 @@ def read_words(caller: str, quads: Sequence[Tensor], ignore: Sequence[Tensor], *
 
 
 def may_use_numba(quads: Tensor) -> bool:
-    """Whether the kernels for the CPU take these quads."""
-    return quads.device.type == "cpu" and quads.dtype == torch.float32 and use_fast_path() and has_numba()
+    """Whether the kernels for the CPU, which compute in float32, take these quads."""
+    return quads.device.type == "cpu" and quads.dtype != torch.float64 and use_fast_path() and has_numba()
 
 
 def read_size(caller: str, size: Sequence[int], stride: int) -> tuple[int, int]:
@@ -74,10 +78,6 @@ def check_stride(caller: str, stride: int) -> None:
 
 def _measure(quads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The quads clockwise, their area, their shortest side, and which do not cross themselves and are not flat."""
-    if may_use_numba(quads):
-        from ..kernels.word_shapes_cpu import measure_words
-
-        return measure_words(quads, FLAT)
     quads = clockwise(quads)
     sides = length(quads.roll(-1, -2) - quads)
     shortest, longest = sides.amin(-1), sides.amax(-1)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -133,27 +134,23 @@ class EASTTargetEncoder:
         return self._draw(words, inner, spare, frames, cells)
 
     def _draw_fast(self, words: Words, size: tuple[int, int]) -> EASTMaps:
-        """The same in kernels for the CPU."""
-        from ..kernels.east_maps_cpu import draw_maps
-        from ..kernels.word_shapes_cpu import cells_at_centers, enclose, shrink
+        """The same in a kernel for the CPU."""
+        from ..kernels.east_maps_cpu import Style, draw_maps
 
-        spare = torch.full_like(words.number, -1)
-        if self.one_cell_at_least:
-            spare = cells_at_centers(words.quads, size, self.stride)
-        frames = words.quads.flatten(2)
-        if self.geometry == "rbox":
-            frames = enclose(words.quads, folded=self.angle == "folded")
         return draw_maps(
-            inner=shrink(words.quads, self.shrink),
             quads=words.quads,
-            frames=frames,
             number=words.number,
             valid=words.valid,
             learnable=words.learnable,
-            spare=spare,
             shortest_edge=words.shortest_edge,
             size=size,
-            stride=self.stride,
+            style=Style(
+                stride=np.float32(self.stride),
+                share=np.float32(self.shrink),
+                is_rbox=self.geometry == "rbox",
+                is_folded=self.angle == "folded",
+                one_cell_at_least=self.one_cell_at_least,
+            ),
             channels=tuple(DISTANCE_ORDERS[self.distance_order].index(edge) for edge in range(4)),
         )
 

@@ -12,85 +12,76 @@ from torch import Tensor
 
 from ..types import EASTMaps
 from .row_spans_cpu import row_spans, row_window
+from .word_shapes_cpu import ONE, TWO, enclose, find_cells, shrink
 
-ONE = np.float32(1)
+
+class Style(NamedTuple):
+    """How the maps are drawn."""
+
+    stride: np.float32
+    """Pixels a cell."""
+    share: np.float32
+    """Of an edge, by which words are shrunk."""
+    is_rbox: bool
+    is_folded: bool
+    """Whether angles are 45 degrees at most."""
+    one_cell_at_least: bool
 
 
 class Drawn(NamedTuple):
     """Words ``(B, M, ...)``, the smallest first, as arrays."""
 
-    inner: np.ndarray
     quads: np.ndarray
+    inner: np.ndarray
+    """The part of each word that is text."""
     frames: np.ndarray
     """Corners ``(B, M, 8)``, or the parts of a box, ``(B, M, 7)``: centre, half sides, cosine, sine, map's angle."""
-    number: np.ndarray
-    valid: np.ndarray
-    learnable: np.ndarray
     spare: np.ndarray
+    """A cell for a word without one, or -1."""
+    number: np.ndarray
+    """What stands in the map of words."""
+    valid: np.ndarray
+    """Which words are there."""
+    learnable: np.ndarray
+    """Which of them may be text."""
     shortest_edge: np.ndarray
 
 
 def draw_maps(
     *,
-    inner: Tensor,
     quads: Tensor,
-    frames: Tensor,
     number: Tensor,
     valid: Tensor,
     learnable: Tensor,
-    spare: Tensor,
     shortest_edge: Tensor,
     size: tuple[int, int],
-    stride: int,
+    style: Style,
     channels: tuple[int, ...],
 ) -> EASTMaps:
-    """Maps of so many cells; ``frames`` are boxes ``(B, M, 5)`` or corners ``(B, M, 8)``.
-
-    Args:
-        inner: (B, M, 4, 2), the part of each word that is text; the others as in the encoder.
-        quads: (B, M, 4, 2).
-        frames: what the geometry is seen from.
-        number: (B, M), what stands in the map of words.
-        valid: (B, M), which words are there.
-        learnable: (B, M), which of them may be text.
-        spare: (B, M), a cell for a word without one, or -1.
-        shortest_edge: (B, M).
-        size: cells down and across.
-        stride: pixels a cell.
-        channels: where top, right, bottom and left go.
-    """
-    is_rbox = frames.shape[-1] == 5
-    if is_rbox:
-        angle = frames[..., 4:]
-        frames = torch.cat([frames[..., :2], frames[..., 2:4] / 2, angle.cos(), angle.sin(), -angle], -1)
-    words = (inner, quads, frames, number, valid, learnable, spare, shortest_edge)
+    """Maps of so many cells down and across; top, right, bottom and left go to the ``channels``."""
+    words = (quads, number, valid, learnable, shortest_edge)
     batch = len(quads)
     maps = EASTMaps(
         score=torch.zeros(batch, 1, *size),
-        geometry=torch.zeros(batch, 5 if is_rbox else 8, *size),
+        geometry=torch.zeros(batch, 5 if style.is_rbox else 8, *size),
         mask=torch.ones(batch, 1, *size, dtype=torch.bool),
         word_index=torch.full((batch, *size), -1),
         shortest_edge=torch.zeros(batch, 1, *size),
     )
-    _draw(
-        Drawn(*(part.contiguous().numpy() for part in words)),
-        np.float32(stride),
-        np.array(channels),
-        *(part.numpy() for part in maps),
-    )
+    _draw(tuple(part.contiguous().numpy() for part in words), style, channels, tuple(part.numpy() for part in maps))
     return maps
 
 
 @njit(nogil=True, cache=True)
-def _draw(words, stride, channels, score, geometry, mask, word_index, shortest):
-    batch, count = words.valid.shape
+def _draw(words, style, channels, maps):
+    score, geometry, mask, word_index, shortest = maps
     height, width = word_index.shape[1:]
+    words, stride = _prepare(words, style, height, width), style.stride
+    batch, count = words.valid.shape
     has_cells = np.zeros(count, dtype=np.bool_)
     for b in range(batch):
         for r in range(count):
-            has_cells[r] = False
-            if words.learnable[b, r]:
-                has_cells[r] = _own(words, b, r, stride, word_index[b])
+            has_cells[r] = words.learnable[b, r] and _own(words, b, r, stride, word_index[b])
         for r in range(count):
             if words.valid[b, r] and not has_cells[r]:
                 _hide(words.quads, b, r, stride, word_index[b], mask[b, 0])
@@ -102,10 +93,39 @@ def _draw(words, stride, channels, score, geometry, mask, word_index, shortest):
                 score[b, 0, i, j], word_index[b, i, j] = ONE, words.number[b, r]
                 shortest[b, 0, i, j] = words.shortest_edge[b, r]
                 x, y = np.float32(j) * stride, np.float32(i) * stride
-                if geometry.shape[1] == 8:
-                    _write_corners(words.frames, b, r, i, j, x, y, geometry)
-                else:
+                if style.is_rbox:
                     _write_edges(words.frames, b, r, i, j, x, y, channels, geometry)
+                else:
+                    _write_corners(words.frames, b, r, i, j, x, y, geometry)
+
+
+@njit(nogil=True, cache=True)
+def _prepare(words, style, height, width):
+    """What is to be drawn of the words."""
+    quads, number, valid, learnable, shortest_edge = words
+    shape, corners = number.shape, quads.reshape(-1, 4, 2)
+    inner, spare = corners.copy(), np.full(number.size, -1)
+    shrink(inner, style.share)
+    if style.one_cell_at_least:
+        find_cells(corners, height, width, style.stride, spare)
+    frames = corners.reshape(*shape, 8)
+    if style.is_rbox:
+        boxes = np.empty((number.size, 5), np.float32)
+        enclose(corners, style.is_folded, boxes)
+        frames = np.empty((*shape, 7), np.float32)
+        _write_frames(boxes, frames.reshape(-1, 7))
+    return Drawn(
+        quads, inner.reshape(quads.shape), frames, spare.reshape(shape), number, valid, learnable, shortest_edge
+    )
+
+
+@njit(nogil=True, cache=True)
+def _write_frames(boxes, frames):
+    for n in range(len(boxes)):
+        angle = boxes[n, 4]
+        frames[n, 0], frames[n, 1] = boxes[n, 0], boxes[n, 1]
+        frames[n, 2], frames[n, 3] = boxes[n, 2] / TWO, boxes[n, 3] / TWO
+        frames[n, 4], frames[n, 5], frames[n, 6] = np.cos(angle), np.sin(angle), -angle
 
 
 @njit(nogil=True, cache=True)

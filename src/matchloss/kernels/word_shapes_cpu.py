@@ -1,60 +1,24 @@
 """What target maps are drawn from, word by word on the CPU: winding and measures, inner part, rectangle, central cell.
 
 The arithmetic is that of the plain forms, operation by operation, in float32; only atan2, and one length in ten
-million, rounds otherwise. Of a few words their many small operators would take longer than to draw the maps.
+million, rounds otherwise.
 """
 
 import math
 
 import numpy as np
-import torch
 from numba import njit
-from torch import Tensor
 
 from ..geometry.quads import TIE
 
 ZERO, ONE, TWO, FOUR = np.float32(0), np.float32(1), np.float32(2), np.float32(4)
-INFINITY = np.float32(np.inf)
+INFINITY, SAME = np.float32(np.inf), np.float32(TIE)
 HALF_TURN, QUARTER, EIGHTH = np.float32(math.pi), np.float32(math.pi / 2), np.float32(math.pi / 4)
 
 
-def measure_words(quads: Tensor, flat: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of finite quads ``(..., 4, 2)``: the same clockwise, area, shortest side, and whether each is a proper word."""
-    quads, shape = quads.clone(memory_format=torch.contiguous_format), quads.shape[:-2]
-    area, shortest, proper = torch.empty(shape), torch.empty(shape), torch.empty(shape, dtype=torch.bool)
-    _measure_all(
-        quads.view(-1, 4, 2).numpy(),
-        np.float32(flat),
-        area.view(-1).numpy(),
-        shortest.view(-1).numpy(),
-        proper.view(-1).numpy(),
-    )
-    return quads, area, shortest, proper
-
-
-def shrink(quads: Tensor, share: float) -> Tensor:
-    """`shrink_quads` of ``(..., 4, 2)``."""
-    inner = quads.clone(memory_format=torch.contiguous_format)
-    _shrink_all(inner.view(-1, 4, 2).numpy(), np.float32(share))
-    return inner
-
-
-def enclose(quads: Tensor, *, folded: bool) -> Tensor:
-    """`enclosing_rectangles` of ``(..., 4, 2)``, with angles from -45 to 45 degrees, or -90 to 90: ``(..., 5)``."""
-    boxes = torch.empty(*quads.shape[:-2], 5)
-    _enclose_all(quads.reshape(-1, 4, 2).numpy(), np.float32(TIE), folded, boxes.view(-1, 5).numpy())
-    return boxes
-
-
-def cells_at_centers(quads: Tensor, size: tuple[int, int], stride: int) -> Tensor:
-    """`central_cells` of ``(..., 4, 2)``."""
-    cells = torch.empty(quads.shape[:-2], dtype=torch.int64)
-    _find_cells(quads.reshape(-1, 4, 2).numpy(), *size, np.float32(stride), cells.view(-1).numpy())
-    return cells
-
-
 @njit(nogil=True, cache=True)
-def _measure_all(quads, flat, area, shortest, proper):
+def measure(quads, flat, area, shortest, proper):
+    """Turn finite quads ``(N, 4, 2)`` clockwise; write area, shortest side, and whether each is a proper word."""
     for n in range(len(quads)):
         quad, least, longest = quads[n], INFINITY, ZERO
         size = _cross(quad, 0, 2, 1, 3) / TWO
@@ -99,7 +63,8 @@ def _length(x, y):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _shrink_all(quads, share):
+def shrink(quads, share):
+    """`shrink_quads` of ``(N, 4, 2)``, in place."""
     sides, reach = np.empty(4, np.float32), np.empty(4, np.float32)
     for n in range(len(quads)):
         quad = quads[n]
@@ -125,7 +90,8 @@ def _shorten(quad, reach, start, end):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _enclose_all(quads, tie, folded, boxes):
+def enclose(quads, folded, boxes):
+    """`enclosing_rectangles` of ``(N, 4, 2)``, with angles from -45 to 45 degrees or -90 to 90: boxes ``(N, 5)``."""
     points, areas = np.empty((4, 2), np.float32), np.empty(6, np.float32)
     # Per direction of two corners: its unit vector, and how far the corners reach along it and across.
     unit, low, high = np.empty((6, 2), np.float32), np.empty((6, 2), np.float32), np.empty((6, 2), np.float32)
@@ -136,7 +102,7 @@ def _enclose_all(quads, tie, folded, boxes):
             start, end = (d, (d + 1) % 4) if d < 4 else (d - 4, d - 2)  # sides, then diagonals
             unit[d, 0], unit[d, 1] = _unit(points[end, 0] - points[start, 0], points[end, 1] - points[start, 1])
             _reach(points, unit[d, 0], unit[d, 1], low[d], high[d])
-        best = _first_smallest(low, high, tie, areas)
+        best = _first_smallest(low, high, areas)
         u_x, u_y = unit[best, 0], unit[best, 1]
         x, y = (low[best, 0] + high[best, 0]) / TWO, (low[best, 1] + high[best, 1]) / TWO
         boxes[n, 0], boxes[n, 1] = quads[n, 0, 0] + x * u_x - y * u_y, quads[n, 0, 1] + x * u_y + y * u_x
@@ -170,7 +136,7 @@ def _reach(points, u_x, u_y, low, high):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _first_smallest(low, high, tie, areas):
+def _first_smallest(low, high, areas):
     """The first direction whose rectangle is the smallest one, up to rounding."""
     longest, least = ZERO, INFINITY
     for d in range(6):
@@ -180,7 +146,7 @@ def _first_smallest(low, high, tie, areas):
         areas[d] = ((high[d, 0] - low[d, 0]) / longest) * ((high[d, 1] - low[d, 1]) / longest)
         least = min(least, areas[d])
     for d in range(6):
-        if areas[d] <= least * tie:
+        if areas[d] <= least * SAME:
             return d
     return 0
 
@@ -208,7 +174,8 @@ def _in_range(angle, folded):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _find_cells(quads, height, width, stride, cells):
+def find_cells(quads, height, width, stride, cells):
+    """`central_cells` of ``(N, 4, 2)``."""
     for n in range(len(quads)):
         quad = quads[n]
         j = _nearest((quad[0, 0] + quad[1, 0] + quad[2, 0] + quad[3, 0]) / FOUR / stride, width)
