@@ -99,6 +99,14 @@ def test_a_negative_beta_is_an_error() -> None:
         smooth_l1_loss(tensor(1), tensor(0), beta=-1)
 
 
+@pytest.mark.parametrize("loss", [l1_loss, l2_loss, smooth_l1_loss, balanced_l1_loss], ids=lambda loss: loss.__name__)
+def test_masked_nan_reaches_no_slope_of_the_targets_either(loss) -> None:
+    x, t = tensor(1, 2, math.nan).requires_grad_(), tensor(3, math.nan, 1).requires_grad_()
+    of_x, of_t = torch.autograd.grad(loss(x, t, mask=torch.tensor([True, False, False])), (x, t))
+    assert of_t[0] == -of_x[0] > 0
+    assert of_x[1:].tolist() == of_t[1:].tolist() == [0, 0]
+
+
 # Distribution focal
 
 

@@ -232,6 +232,11 @@ def hellinger_distance(boxes: Tensor, target_boxes: Tensor) -> Tensor:
         >>> hellinger_distance(torch.tensor([1.0, 0, 4, 2, 0]), torch.tensor([0.0, 0, 4, 2, 0]))
         tensor(0.2991)
     """
-    squared = -torch.expm1(-bhattacharyya_distance(boxes, target_boxes))
+    return to_hellinger(bhattacharyya_distance(boxes, target_boxes))
+
+
+def to_hellinger(distance: Tensor) -> Tensor:
+    """The Hellinger distance that belongs to a Bhattacharyya distance."""
+    squared = -torch.expm1(-distance)
     apart = squared > 0
     return torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), squared)

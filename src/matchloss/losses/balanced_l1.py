@@ -1,10 +1,12 @@
 """Balanced L1: :func:`balanced_l1_loss`."""
 
 import math
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from .._core import LossModule, Reduction, check_positive, reduce_loss
+from .._core import LossModule, Reduction, check_positive, reduce_loss, use_fast_path
 from ._pairs import read_pairs
 
 
@@ -60,12 +62,41 @@ def balanced_l1_loss(
     if gamma > 80 * alpha:  # b has to fit into float32
         raise ValueError(f"balanced_l1_loss: expected gamma / alpha <= 80, got {gamma} / {alpha}")
     pairs = read_pairs("balanced_l1_loss", predictions, targets, mask=mask, weights=weights)
+    form = _BalancedL1.apply if use_fast_path() else _balanced_l1
+    loss = form(pairs.difference, alpha, gamma, beta)
+    return reduce_loss("balanced_l1_loss", loss, reduction, valid=pairs.valid, weights=pairs.weights)
+
+
+def _balanced_l1(difference: Tensor, alpha: float, gamma: float, beta: float) -> Tensor:
     b = math.expm1(gamma / alpha)
-    distance = pairs.difference.abs() / beta
+    distance = difference.abs() / beta
     near = distance.clamp(max=1)  # beyond it the loss goes on as a straight line
     curve = alpha * ((near + 1 / b) * (b * near).log1p() - near)
-    loss = beta * (curve + gamma * (distance - near))
-    return reduce_loss("balanced_l1_loss", loss, reduction, valid=pairs.valid, weights=pairs.weights)
+    return beta * (curve + gamma * (distance - near))
+
+
+class _BalancedL1(torch.autograd.Function):
+    """The slope is a part of the value; autograd would keep nine tensors to find it again."""
+
+    @staticmethod
+    def forward(ctx: Any, difference: Tensor, alpha: float, gamma: float, beta: float) -> Tensor:
+        b = math.expm1(gamma / alpha)
+        distance = difference.abs().div_(beta)
+        near = distance.clamp(max=1)
+        slope = near.mul(b).log1p_().mul_(alpha)
+        loss = near.add(1 / b).mul_(slope).sub_(near, alpha=alpha)
+        loss.add_(distance.sub_(near), alpha=gamma).mul_(beta)
+        ctx.save_for_backward(difference, slope.copysign_(difference))
+        ctx.options = alpha, gamma, beta
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        difference, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph=True: somebody differentiates twice
+            (grad,) = torch.autograd.grad(_balanced_l1(difference, *ctx.options), difference, grad, create_graph=True)
+            return grad, None, None, None
+        return grad * slope, None, None, None
 
 
 class BalancedL1Loss(LossModule):

@@ -1,5 +1,6 @@
 """Squared error: :func:`l2_loss`."""
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from .._core import LossModule, Reduction, reduce_loss
@@ -45,7 +46,8 @@ def l2_loss(
         tensor(5.)
     """
     pairs = read_pairs("l2_loss", predictions, targets, mask=mask, weights=weights)
-    return reduce_loss("l2_loss", pairs.difference.square(), reduction, valid=pairs.valid, weights=pairs.weights)
+    loss = F.mse_loss(pairs.predictions, pairs.targets, reduction="none")  # one pass, and none for the difference
+    return reduce_loss("l2_loss", loss, reduction, valid=pairs.valid, weights=pairs.weights)
 
 
 class L2Loss(LossModule):

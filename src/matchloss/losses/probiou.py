@@ -5,7 +5,8 @@ from typing import Literal
 from torch import Tensor
 
 from .._core import LossModule, Reduction, check_option, reduce_loss
-from ..geometry import bhattacharyya_distance, hellinger_distance
+from ..geometry.gaussians import to_hellinger
+from ._bhattacharyya import measure_distance
 from ._rotated_pairs import read_rotated
 
 FAR = 10.0
@@ -64,10 +65,8 @@ def probiou_loss(
     """
     check_option("probiou_loss", "mode", mode, ("l1", "l2"))
     inputs = read_rotated("probiou_loss", boxes, target_boxes, mask=mask, weights=weights)
-    if mode == "l1":
-        loss = hellinger_distance(inputs.rows, inputs.target_rows)
-    else:
-        loss = _held_back(bhattacharyya_distance(inputs.rows, inputs.target_rows))
+    distance = measure_distance(inputs.rows, inputs.target_rows)
+    loss = to_hellinger(distance) if mode == "l1" else _held_back(distance)
     return reduce_loss("probiou_loss", loss, reduction, valid=inputs.valid, weights=inputs.weights)
 
 

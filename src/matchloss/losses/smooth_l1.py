@@ -1,5 +1,6 @@
 """Smooth L1: :func:`smooth_l1_loss`."""
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from .._core import LossModule, Reduction, check_positive, reduce_loss
@@ -52,12 +53,8 @@ def smooth_l1_loss(
     """
     check_positive("smooth_l1_loss", "beta", beta, or_zero=True)
     pairs = read_pairs("smooth_l1_loss", predictions, targets, mask=mask, weights=weights)
-    distance = pairs.difference.abs()
-    loss = distance
-    if beta > 0:
-        # Not torch.where over both forms: d² / β overflows in the branch not taken, and 0 * inf in its gradient is NaN.
-        near = distance.clamp(max=beta)
-        loss = near / beta * (distance - near / 2)
+    # Torch's own operator; in others the two forms want care: d² / β overflows where it is not taken.
+    loss = F.smooth_l1_loss(pairs.predictions, pairs.targets, beta=beta, reduction="none")
     return reduce_loss("smooth_l1_loss", loss, reduction, valid=pairs.valid, weights=pairs.weights)
 
 
