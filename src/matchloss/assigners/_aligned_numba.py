@@ -2,19 +2,45 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ..types import Assignment
+from .._core import check_same_shape, compute_dtype, has_numba, use_fast_path
+from ..geometry import xyxy_boxes
+from ..types import Assignment, Targets
 from ._rules import TaskAlignedRules
-from ._scene import Scene
+from ._scene import check_shapes
+from ._targets import check_labels, read_targets
 
 CONFLICTS = ("selected", "inside", "all")
 
 
-def assign_with_numba(rules: TaskAlignedRules, scene: Scene) -> Assignment:
-    """Equal to the plain form. The first call ever on a machine compiles for some ten seconds; the result is kept."""
+def may_use_numba(boxes: Tensor) -> bool:
+    """Whether the kernel for the CPU takes these predictions; it computes in float32."""
+    return boxes.device.type == "cpu" and boxes.dtype != torch.float64 and use_fast_path() and has_numba()
+
+
+def assign_with_numba(
+    caller: str,
+    rules: TaskAlignedRules,
+    scores: Tensor,
+    boxes: Tensor,
+    points: Tensor,
+    targets: Targets,
+    strides: Tensor | None,
+) -> Assignment:
+    """Equal to the plain form. The first call ever on a machine compiles for some ten seconds; the result is kept.
+
+    The kernel reads targets as they come: of a few, the small operators that would do so take longer than all the rest.
+    """
     from ..kernels.task_aligned_cpu import assign_images
     from ..kernels.task_aligned_pairs_cpu import Numbers
 
+    check_shapes(caller, scores, boxes, points, targets, strides, numbers=4)
+    dtype, classes = compute_dtype(boxes), scores.shape[-1]
+    target_boxes = xyxy_boxes(caller, targets).detach().to(dtype)
+    labels, valid, ignore = targets.labels.long(), targets.valid, targets.ignore
+    shapes = {"labels": labels, "valid": valid, "ignore": ignore, "one number of the boxes": target_boxes[..., 0]}
+    check_same_shape(caller, shapes)
     numbers = Numbers(
         topk=rules.topk,
         second_topk=rules.second_topk or 0,
@@ -32,11 +58,13 @@ def assign_with_numba(rules: TaskAlignedRules, scene: Scene) -> Assignment:
         eps=np.float32(rules.eps),
         slack=np.float32(1.001 + 1e-6 * rules.beta),
     )
-    points = scene.points[0]
-    strides = torch.ones_like(points[:, 0]) if scene.strides is None else scene.strides[0]
-    targets = scene.targets
-    return assign_images(
+    assignment, unknown = assign_images(
         numbers,
-        (scene.scores, scene.boxes, points, strides),
-        (targets.boxes, targets.labels, targets.matchable, targets.ignored),
+        (scores.detach().to(dtype), boxes.detach().to(dtype), points.to(dtype)),
+        None if strides is None else strides.to(dtype),
+        (target_boxes, labels, valid, ignore),
     )
+    if unknown:
+        read = read_targets(caller, targets, dtype)
+        check_labels(caller, torch.where(read.matchable, read.labels, 0), classes)
+    return assignment

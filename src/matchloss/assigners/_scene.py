@@ -59,7 +59,7 @@ def read_scene(
 ) -> Scene:
     """Check shapes, widen half precision, and mark what can be matched: proper finite boxes of known classes."""
     rotated = takes_rotated and (is_rotated(boxes) or targets.box_format == "cxcywha")
-    _check_shapes(caller, scores, boxes, points, targets, strides, numbers=5 if rotated else 4)
+    check_shapes(caller, scores, boxes, points, targets, strides, numbers=5 if rotated else 4)
     dtype, classes = compute_dtype(boxes), scores.shape[-1]
     read = read_targets(caller, targets, dtype, rotated=rotated)
     check_labels(caller, torch.where(read.matchable, read.labels, 0), classes)
@@ -75,7 +75,7 @@ def read_scene(
     )
 
 
-def _check_shapes(
+def check_shapes(
     caller: str,
     scores: Tensor,
     boxes: Tensor,
@@ -85,6 +85,7 @@ def _check_shapes(
     *,
     numbers: int,
 ) -> None:
+    """Reject predictions, points and targets that are not of one batch; boxes have so many numbers."""
     for name, values in (("scores", scores), ("boxes", boxes), ("points", points)):
         check_float(caller, name, values)
     if scores.ndim != 3 or scores.shape[-1] == 0:

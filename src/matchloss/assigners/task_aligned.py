@@ -3,18 +3,20 @@
 import torch
 from torch import Tensor
 
-from .._core import check_option, has_numba, use_fast_path, use_triton
+from .._core import check_option, use_triton
 from ..types import Assignment, Targets
-from ._aligned_numba import assign_with_numba
+from ._aligned_numba import assign_with_numba, may_use_numba
 from ._aligned_pairs import pairs_of_owners
 from ._aligned_triton import assign_with_triton
-from ._box_kinds import OVERLAPS, ROTATED_OVERLAPS, is_rotated
+from ._box_kinds import OVERLAPS, ROTATED_OVERLAPS
 from ._candidates import select_candidates
 from ._conflicts import settle_conflicts
 from ._holdings import revise_holdings, soft_scores
 from ._rules import TaskAlignedRules
 from ._scene import Scene, read_scene
 from ._targets import in_ignore_regions, to_assignment
+
+CALLER = "TaskAlignedAssigner"
 
 
 class TaskAlignedAssigner(TaskAlignedRules):
@@ -113,21 +115,16 @@ class TaskAlignedAssigner(TaskAlignedRules):
     ) -> Assignment:
         """Assign ``(B, A, C)`` probabilities and ``(B, A, 4)`` xyxy boxes of ``(A, 2)`` points, all in pixels."""
         if self.reach is not None and strides is None:
-            raise ValueError("TaskAlignedAssigner: expected strides=(A,) pixels, since the option reach needs them")
-        scene = read_scene("TaskAlignedAssigner", scores, boxes, points, targets, strides, takes_rotated=True)
-        rotated = is_rotated(scene.boxes)
-        check_option("TaskAlignedAssigner", "overlap", self.overlap, tuple(ROTATED_OVERLAPS if rotated else OVERLAPS))
+            raise ValueError(f"{CALLER}: expected strides=(A,) pixels, since the option reach needs them")
+        rotated = boxes.shape[-1:] == (5,) or targets.box_format == "cxcywha"
+        check_option(CALLER, "overlap", self.overlap, tuple(ROTATED_OVERLAPS if rotated else OVERLAPS))
         # Triton on a GPU, Numba on the CPU, the plain form elsewhere and for rotated boxes; their results are equal.
-        if not rotated and use_triton(scene.boxes):
+        takes_triton = not rotated and use_triton(boxes)
+        if not rotated and not takes_triton and may_use_numba(boxes):
+            return assign_with_numba(CALLER, self, scores, boxes, points, targets, strides)
+        scene = read_scene(CALLER, scores, boxes, points, targets, strides, takes_rotated=True)
+        if takes_triton:
             return assign_with_triton(self, scene)
-        if (
-            not rotated
-            and use_fast_path()
-            and boxes.device.type == "cpu"
-            and scene.boxes.dtype == torch.float32
-            and has_numba()
-        ):
-            return assign_with_numba(self, scene)
         owner, soft = self._match(scene)
         return to_assignment(scene.targets, owner, soft, in_ignore_regions(scene.targets, scene.points))
 

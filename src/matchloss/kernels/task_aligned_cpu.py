@@ -3,6 +3,8 @@
 The arithmetic is that of the plain form, operation by operation, in float32: both rank alike to the last bit.
 """
 
+import math
+
 import numpy as np
 import torch
 from numba import njit
@@ -18,13 +20,16 @@ PAIRS_A_THREAD = 2**18
 """Of target and point: fewer are done before a thread has started."""
 
 
-def assign_images(numbers: Numbers, predictions: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Assignment:
-    """Assign the images in as many threads as torch uses; the kernel lets go of the interpreter meanwhile.
+def assign_images(
+    numbers: Numbers, predictions: tuple[Tensor, ...], strides: Tensor | None, targets: tuple[Tensor, ...]
+) -> tuple[Assignment, int]:
+    """Assign the images in as many threads as torch uses; and how many objects have a class that does not exist.
 
     Args:
         numbers: the options.
-        predictions: scores (B, A, C), boxes (B, A, 4), points (A, 2), strides (A,), all float32.
-        targets: boxes (B, M, 4), labels (B, M), matchable (B, M), ignored (B, M).
+        predictions: scores (B, A, C), boxes (B, A, 4), points (A, 2), all float32.
+        strides: (A,) float32; None where no option asks for them.
+        targets: boxes (B, M, 4) float32, labels (B, M) int64, valid (B, M), ignore (B, M).
     """
     images, points = predictions[1].shape[:2]
     result = Assignment(
@@ -34,16 +39,17 @@ def assign_images(numbers: Numbers, predictions: tuple[Tensor, ...], targets: tu
         ignore=torch.empty((images, points), dtype=torch.bool),
     )
     # Few scores are read: to copy them all into another layout would cost more.
-    seen = tuple(values.numpy() for values in (predictions[0], *(values.contiguous() for values in predictions[1:])))
-    wanted = tuple(values.contiguous().numpy() for values in targets)
-    written = tuple(values.numpy() for values in result)
-    rows = row_starts(seen[2])
+    scores, boxes, places = predictions[0].numpy(), *(values.contiguous().numpy() for values in predictions[1:])
+    steps = np.ones(points, np.float32) if strides is None else strides.contiguous().numpy()
+    seen, wanted = (scores, boxes, places, steps), tuple(values.contiguous().numpy() for values in targets)
+    written, unknown = tuple(values.numpy() for values in result), np.zeros(images, np.int64)
+    rows = row_starts(places)
     share_rows(
-        lambda part: _assign_block(numbers, seen, rows, wanted, written, part.start, part.stop),
+        lambda part: _assign_block(numbers, seen, rows, wanted, written, unknown, part.start, part.stop),
         images,
         1 + PAIRS_A_THREAD // max(points * wanted[0].shape[1], 1),
     )
-    return result
+    return result, int(unknown.sum())
 
 
 @njit(nogil=True, cache=True)
@@ -60,13 +66,15 @@ def row_starts(points):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _assign_block(numbers, predictions, rows, targets, results, begin, end):
+def _assign_block(numbers, predictions, rows, targets, results, unknown, begin, end):
     scores, boxes, points, strides = predictions
     for image in range(begin, end):
         seen = scores[image], boxes[image], points, strides
         owner, labels = results[0][image], targets[1][image]
         owner[:], results[1][image, :], results[2][image, :], results[3][image, :] = -1, -1, 0, False
-        wanted = targets[0][image], _widened(targets[0][image], numbers.min_side), labels, targets[2][image]
+        own, valid, ignore = targets[0][image], targets[2][image], targets[3][image]
+        matchable, unknown[image] = _find_matchable(own, labels, valid, ignore, scores.shape[2])
+        wanted = own, _widened(own, numbers.min_side), labels, matchable
         metric, overlap = np.empty(len(owner), np.float32), np.empty(len(owner), np.float32)
         held = owner, metric, overlap
         claimed, contested = claim(numbers, seen, rows, wanted, held)
@@ -77,8 +85,26 @@ def _assign_block(numbers, predictions, rows, targets, results, begin, end):
         if numbers.min_points > 0:
             give_points(numbers, seen, wanted, held)
             claimed = np.flatnonzero(owner >= 0)
-        _mark_ignored(points, rows, targets[0][image], targets[3][image], results[3][image])
+        _mark_ignored(points, rows, own, valid, ignore, results[3][image])
         write_result(claimed, held, labels, numbers.eps, results[1][image], results[2][image], results[3][image])
+
+
+@njit(nogil=True, cache=True)
+def _find_matchable(boxes, labels, valid, ignore, classes):
+    """Which objects have a known class and a proper, finite box; how many have another class."""
+    matchable, unknown = np.empty(len(labels), np.bool_), 0
+    for m in range(len(labels)):
+        known, is_object = 0 <= labels[m] < classes, valid[m] and not ignore[m] and _is_finite(boxes, m)
+        is_object = is_object and boxes[m, 2] >= boxes[m, 0] and boxes[m, 3] >= boxes[m, 1]
+        matchable[m] = is_object and known
+        unknown += is_object and not known
+    return matchable, unknown
+
+
+@njit(nogil=True, cache=True)
+def _is_finite(boxes, m):
+    x1, y1, x2, y2 = corners(boxes, m)
+    return math.isfinite(x1) and math.isfinite(y1) and math.isfinite(x2) and math.isfinite(y2)
 
 
 @njit(nogil=True, cache=True)
@@ -95,9 +121,9 @@ def _widened(boxes, min_side):
 
 
 @njit(nogil=True, cache=True)
-def _mark_ignored(points, rows, boxes, ignored, marks):
+def _mark_ignored(points, rows, boxes, valid, ignore, marks):
     for m in range(len(boxes)):
-        if ignored[m]:
+        if valid[m] and ignore[m] and _is_finite(boxes, m):
             for row in range(len(rows) - 1):
                 begin, end = row_window(points, rows[row], rows[row + 1], corners(boxes, m), np.float32(0))
                 for a in range(begin, end):
