@@ -1,22 +1,22 @@
 """Softmax of class logits on the CPU, with all that losses want of it; and its gradient. Each reads the logits once.
 
 No probability is ever written to memory: the way back makes them again from the logits, which costs less than to read
-them. No branch looks at a pixel in the loops over all classes, so that a compiler does several pixels at once.
+them. Kept are two numbers a pixel, the highest logit and one over the sum of exponentials. No branch looks at a pixel
+in the loops over all classes, so that a compiler does several pixels at once.
 
 Sums run in float32 over one tile and in float64 from tile to tile, in an order that no number of threads changes.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numba import njit
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .float_math_cpu import ONE, ZERO, add, exp_of_negative, log_of_normal
-from .softmax_tile_cpu import exponentiate, load_tile, tile_width
+from .softmax_pixels_cpu import as_lines, one_or_all
+from .softmax_tile_cpu import clear, copy_pulls, exponentiate, load_tile, pick, tile_width
 from .threads_cpu import share_rows
 
 BLOCK = 8192
@@ -24,50 +24,37 @@ BLOCK = 8192
 ELEMENTS_A_THREAD = 1 << 16
 
 
-class Pixels(NamedTuple):
-    """What a kernel reads, as flat arrays."""
-
-    logits: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    counted: NDArray[np.bool_]
-    """Empty where all pixels count, and so are its parts."""
-    shape: tuple[int, int, int]
-    """Images, classes, pixels an image."""
-
-
-def read_statistics(logits: Tensor, labels: Tensor, valid: Tensor | None, with_sums: bool) -> tuple[Tensor, Tensor]:
+def read_statistics(logits: Tensor, labels: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Of float32 logits ``(N, C, P)`` the ``(N, P)`` log probability of the labels, 0 where not valid.
 
     And ``(N, 3, C)`` sums by class: of the labels' own probability, of all probabilities, and of ones at the labels;
-    of no class where nobody wants them.
+    and ``(2, N, P)`` what the gradient asks for.
     """
     images, classes, pixels = logits.shape
-    log_prob = torch.empty(images, pixels)
+    log_prob, kept = torch.empty(images, pixels), torch.empty(2, images, pixels)
     blocks = -(-pixels // BLOCK)
-    sums = np.zeros((images, blocks, 3, classes if with_sums else 0))
-    read, out = _pixels(logits, labels, valid), log_prob.numpy()
+    sums = np.zeros((images, blocks, 3, classes))
+    read, out = as_lines(logits, labels, valid), (log_prob.view(-1).numpy(), sums, kept.view(2, -1).numpy())
 
     def work(part: slice) -> None:
-        _read_blocks(read, part.start, part.stop, out, sums)
+        _read_blocks(read, part.start, part.stop, out)
 
     _share_blocks(work, logits, images * blocks)
-    return log_prob, torch.from_numpy(sums.sum(1)).float()
+    return log_prob, torch.from_numpy(sums.sum(1)).float(), kept
 
 
 def write_gradient(
-    grad_log_prob: Tensor, grad_sums: Tensor, logits: Tensor, labels: Tensor, valid: Tensor | None
+    grad_log_prob: Tensor, grad_sums: Tensor, logits: Tensor, labels: Tensor, valid: Tensor | None, kept: Tensor
 ) -> Tensor:
-    """Gradient in the logits, of those two results."""
+    """Gradient in the logits, of the first two results."""
     images, _, pixels = logits.shape
     grad = torch.empty_like(logits, memory_format=torch.contiguous_format)
     blocks = -(-pixels // BLOCK)
-    read, out = _pixels(logits, labels, valid), grad.view(-1).numpy()
-    step = 1 if any(grad_log_prob.stride()) else 0  # of a sum, one number for all pixels
-    of_log_prob = (grad_log_prob if step else grad_log_prob[:1, :1]).contiguous().view(-1).numpy()
-    of_sums = grad_sums.contiguous().numpy()
+    read, out, normal = as_lines(logits, labels, valid), grad.view(-1).numpy(), kept.view(2, -1).numpy()
+    of_results = one_or_all(grad_log_prob), grad_sums.contiguous().numpy()
 
     def work(part: slice) -> None:
-        _write_blocks(read, part.start, part.stop, of_log_prob, step, of_sums, out)
+        _write_blocks(read, part.start, part.stop, of_results, normal, out)
 
     _share_blocks(work, logits, images * blocks)
     return grad
@@ -77,77 +64,68 @@ def _share_blocks(work: Callable[[slice], None], logits: Tensor, blocks: int) ->
     share_rows(work, blocks, 1 + ELEMENTS_A_THREAD * blocks // max(logits.numel(), 1))
 
 
-def _pixels(logits: Tensor, labels: Tensor, valid: Tensor | None) -> Pixels:
-    counted = np.empty(0, np.bool_) if valid is None else valid.contiguous().view(-1).numpy()
-    images, classes, pixels = logits.shape
-    flat = logits.detach().contiguous().view(-1).numpy()
-    return Pixels(flat, labels.long().contiguous().view(-1).numpy(), counted, (images, classes, pixels))
-
-
 @njit(nogil=True, cache=True, error_model="numpy")
-def _read_blocks(read, first, last, log_prob, sums):
-    classes, pixels = read.shape[1], read.shape[2]
+def _read_blocks(read, first, last, out):
+    log_prob, sums, kept = out
+    classes, pixels, blocks = read.shape[1], read.shape[2], sums.shape[1]
     width = tile_width(classes)
-    room, lines = np.empty(classes * width, np.float32), np.empty((3, width), np.float32)
-    blocks = sums.shape[1]
+    room, lines = np.empty(classes * width, np.float32), np.empty((2, width), np.float32)
     for unit in range(first, last):
         image, block = unit // blocks, unit % blocks
         end = min(pixels, (block + 1) * BLOCK)
         for begin in range(block * BLOCK, end, width):
             count, at = min(width, end - begin), image * pixels + begin
-            highest, total, own = lines[0, :count], lines[1, :count], lines[2, :count]
+            highest, total = kept[0, at : at + count], kept[1, at : at + count]
+            own, factors = lines[0, :count], lines[1, :count]
             tile, place = room[: classes * count], (image * classes * pixels + begin, pixels)
             load_tile(read.logits, place, tile, highest)
             labels, counted = read.labels[at : at + count], read.counted[at : at + count]
-            _pick(tile, labels, counted, own)
+            pick(tile, labels, counted, own)
             exponentiate(tile, highest, total)
-            _log_probs(own, highest, total, counted, log_prob[image, begin : begin + count])
-            if sums.shape[3] > 0:
-                _add_labels(own, labels, counted, sums[image, block])
-                _add_classes(tile, total, sums[image, block, 1])
+            _log_probs(own, highest, total, log_prob[at : at + count])
+            factors[:] = total
+            clear(log_prob[at : at + count], counted)
+            clear(factors, counted)
+            _add_labels(own, labels, counted, sums[image, block])
+            _add_classes(tile, factors, sums[image, block, 1])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _write_blocks(read, first, last, of_log_prob, step, of_sums, grad):
+def _write_blocks(read, first, last, of_results, kept, grad):
+    of_log_prob, of_sums = of_results
     classes, pixels = read.shape[1], read.shape[2]
     width, blocks = tile_width(classes), -(-pixels // BLOCK)
-    room, lines = np.empty(classes * width, np.float32), np.empty((3, width), np.float32)
+    room, lines = np.empty(classes * width, np.float32), np.empty((2, width), np.float32)
+    marks = np.empty(width, np.int32)
     for unit in range(first, last):
         image, block = unit // blocks, unit % blocks
         end = min(pixels, (block + 1) * BLOCK)
         for begin in range(block * BLOCK, end, width):
             count, at = min(width, end - begin), image * pixels + begin
-            highest, total, common = lines[0, :count], lines[1, :count], lines[2, :count]
+            highest, factors = kept[0, at : at + count], kept[1, at : at + count]
+            common, pulls, own = lines[0, :count], lines[1, :count], marks[:count]
             tile, place = room[: classes * count], (image * classes * pixels + begin, pixels)
-            load_tile(read.logits, place, tile, highest)
-            exponentiate(tile, highest, total)
-            _share(tile, of_sums[image, 1], total, common)
             labels, counted = read.labels[at : at + count], read.counted[at : at + count]
-            pulls = highest  # not needed any more
-            for i in range(count):
-                pulls[i] = of_log_prob[(at + i) * step]
-            _pull_labels(tile, labels, counted, of_sums[image, 0], total, pulls, common)
-            _write_tile(tile, (total, common, pulls), labels, counted, of_sums[image, 1], place, grad)
-
-
-@njit(nogil=True, cache=True)
-def _pick(tile, labels, counted, own):
-    count = len(own)
-    for i in range(count):
-        own[i] = tile[labels[i] * count + i] if len(counted) == 0 or counted[i] else ZERO
+            own[:] = labels
+            copy_pulls(of_log_prob, at, counted, pulls)
+            _share(read.logits, place, tile, highest, of_sums[image, 1], common)
+            _scale(common, factors)
+            _pull_labels(tile, labels, counted, of_sums[image, 0], factors, pulls, common)
+            for k in range(classes):
+                start, line = place[0] + k * pixels, tile[k * count : (k + 1) * count]
+                out = grad[start : start + count]
+                _write(line, factors, common, of_sums[image, 1, k], (own, np.int32(k), pulls), out)
+                clear(out, counted)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def _log_probs(own, highest, total, counted, log_prob):
+def _log_probs(own, highest, total, log_prob):
     """Of the labels' own logits, which become probabilities; sums of exponentials are turned around, into factors."""
     for i in range(len(own)):
         logarithm = (own[i] - highest[i]) - log_of_normal(total[i])
         log_prob[i] = logarithm
         own[i] = exp_of_negative(logarithm)
         total[i] = ONE / total[i]
-    for i in range(len(counted)):
-        if not counted[i]:
-            log_prob[i], total[i] = ZERO, ZERO
 
 
 @njit(nogil=True, cache=True)
@@ -174,21 +152,28 @@ def _dot(line, factors):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _share(tile, of_classes, total, common):
-    """``Σ_j B_j p_j``, and the sums of exponentials turned around."""
-    count = len(total)
+def _share(logits, place, tile, highest, of_classes, common):
+    """The exponentials once more, and their sum in which each class counts as much as its gradient."""
+    start, step = place
+    count = len(highest)
     common[:] = ZERO
     for k in range(len(of_classes)):
-        _add_line(tile[k * count : (k + 1) * count], of_classes[k], common)
-    for i in range(count):
-        total[i] = ONE / total[i]
-        common[i] *= total[i]
+        line = logits[start + k * step : start + k * step + count]
+        _exponentiate(line, highest, of_classes[k], tile[k * count : (k + 1) * count], common)
 
 
-@njit(nogil=True, cache=True, fastmath={"contract"})
-def _add_line(line, factor, common):
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _exponentiate(logits, highest, factor, line, common):
     for i in range(len(line)):
-        common[i] += factor * line[i]
+        exponential = exp_of_negative(logits[i] - highest[i])
+        line[i] = exponential
+        common[i] += factor * exponential
+
+
+@njit(nogil=True, cache=True)
+def _scale(common, factors):
+    for i in range(len(common)):
+        common[i] *= factors[i]
 
 
 @njit(nogil=True, cache=True)
@@ -200,22 +185,9 @@ def _pull_labels(tile, labels, counted, of_labels, factors, pulls, common):
             common[i] += pulls[i]
 
 
-@njit(nogil=True, cache=True)
-def _write_tile(tile, lines, labels, counted, of_classes, place, grad):
-    factors, common, pulls = lines
-    start, step = place
-    count = len(labels)
-    for k in range(len(of_classes)):
-        at = start + k * step
-        _write(tile[k * count : (k + 1) * count], factors, common, of_classes[k], counted, grad[at : at + count])
-    for i in range(count):
-        if len(counted) == 0 or counted[i]:
-            grad[start + labels[i] * step + i] += pulls[i]
-
-
-@njit(nogil=True, cache=True)
-def _write(line, factors, common, of_class, counted, grad):
-    for i in range(len(line)):
-        grad[i] = line[i] * factors[i] * (of_class - common[i])
-    for i in range(len(counted)):
-        grad[i] = grad[i] if counted[i] else ZERO
+@njit(nogil=True, cache=True, fastmath={"contract"})
+def _write(line, factors, common, of_class, own, grad):
+    labels, label, pulls = own
+    for i in range(len(grad)):
+        pull = pulls[i] if labels[i] == label else ZERO
+        grad[i] = pull + line[i] * factors[i] * (of_class - common[i])

@@ -28,12 +28,30 @@ def plain_statistics(logits: Tensor, labels: Tensor, valid: Tensor | None) -> So
     return with_label_sums(*plain_log_prob(logits, labels, valid), labels, valid)
 
 
+def plain_likelihood(
+    logits: Tensor, labels: Tensor, valid: Tensor | None, spread: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    """The labels' log probability; and that of all classes, each times its number of ``spread`` ``(C,)``."""
+    log_probs = _log_probs(logits, valid)
+    log_prob = _of_labels(log_probs, labels, valid)
+    if spread is None:
+        return (log_prob,)
+    return log_prob, keep_valid((log_probs * spread[:, None]).sum(1), valid)
+
+
 def plain_log_prob(logits: Tensor, labels: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     """The labels' log probability and the summed probability of the classes."""
-    each_class = None if valid is None else valid.unsqueeze(1)
-    log_probs = keep_valid(to_compute(logits), each_class).log_softmax(1)
-    log_prob = keep_valid(log_probs.gather(1, keep_labels(labels, valid).unsqueeze(1)).squeeze(1), valid)
-    return log_prob, keep_valid(log_probs.exp(), each_class).sum(2)
+    log_probs = _log_probs(logits, valid)
+    predicted = keep_valid(log_probs.exp(), None if valid is None else valid.unsqueeze(1)).sum(2)
+    return _of_labels(log_probs, labels, valid), predicted
+
+
+def _log_probs(logits: Tensor, valid: Tensor | None) -> Tensor:
+    return keep_valid(to_compute(logits), None if valid is None else valid.unsqueeze(1)).log_softmax(1)
+
+
+def _of_labels(log_probs: Tensor, labels: Tensor, valid: Tensor | None) -> Tensor:
+    return keep_valid(log_probs.gather(1, keep_labels(labels, valid).unsqueeze(1)).squeeze(1), valid)
 
 
 def with_label_sums(log_prob: Tensor, predicted: Tensor, labels: Tensor, valid: Tensor | None) -> SoftmaxStatistics:

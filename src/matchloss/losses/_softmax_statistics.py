@@ -11,9 +11,9 @@ from torch import Tensor
 
 from .._core import no_autocast, to_compute, use_fast_path
 from ._class_inputs import ClassInputs, keep_labels
-from ._softmax_cpu import can_take_pixels, cpu_statistics
+from ._softmax_cpu import can_take_likelihood, can_take_pixels, cpu_likelihood, cpu_statistics
 from ._softmax_operator import can_take_classes, label_log_probs, label_statistics
-from ._softmax_plain import SoftmaxStatistics, plain_log_prob, with_label_sums
+from ._softmax_plain import SoftmaxStatistics, plain_likelihood, plain_log_prob, with_label_sums
 
 
 def softmax_statistics(inputs: ClassInputs) -> SoftmaxStatistics:
@@ -30,7 +30,7 @@ def softmax_statistics(inputs: ClassInputs) -> SoftmaxStatistics:
         log_prob, sums = label_statistics(logits, labels, valid, True)
         return SoftmaxStatistics(log_prob, *sums.unbind(1))
     if can_take_pixels(logits):
-        log_prob, sums = cpu_statistics(to_compute(logits), labels, valid, True)
+        log_prob, sums = cpu_statistics(to_compute(logits), labels, valid)
         return SoftmaxStatistics(log_prob, *sums.unbind(1))
     return with_label_sums(*_log_prob(logits, labels, valid), labels, valid)
 
@@ -40,11 +40,23 @@ def label_log_prob(inputs: ClassInputs) -> Tensor:
     logits, labels, valid = _parts(inputs)
     if can_take_classes(logits):
         return label_log_probs(logits, labels, valid)
-    if can_take_pixels(logits):
-        log_prob, _ = cpu_statistics(to_compute(logits), labels, valid, False)
+    if can_take_likelihood(logits):
+        log_prob, _ = cpu_likelihood(to_compute(logits), labels, valid, None)
         return log_prob
-    log_prob, _ = _log_prob(logits, labels, valid)
+    if use_fast_path() and valid is not None:  # the written gradient spares masked logits a copy, and its gradient
+        log_prob, _ = _log_prob(logits, labels, valid)
+        return log_prob
+    (log_prob,) = plain_likelihood(logits, labels, valid)
     return log_prob
+
+
+def smoothed_log_probs(inputs: ClassInputs, spread: Tensor) -> tuple[Tensor, Tensor]:
+    """The same, and summed log probabilities of all classes, each times its number of ``spread`` ``(C,)``."""
+    logits, labels, valid = _parts(inputs)
+    if can_take_likelihood(logits) and not spread.requires_grad:
+        return cpu_likelihood(to_compute(logits), labels, valid, spread)
+    log_prob, summed = plain_likelihood(logits, labels, valid, spread)
+    return log_prob, summed
 
 
 def _parts(inputs: ClassInputs) -> tuple[Tensor, Tensor, Tensor | None]:

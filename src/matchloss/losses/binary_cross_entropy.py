@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from .._core import LossModule, Reduction, as_buffer, expand_to, reduce_loss
+from ._binary_cross_entropy import element_losses, reduced_sum, takes_sum
 from ._binary_inputs import read_binary_inputs
 from ._focal_family import reduce_elements, reduce_rows, sum_rows, takes_dense, takes_labels
 from ._focus import Focus
@@ -82,6 +82,8 @@ def binary_cross_entropy_loss(
             return reduce_rows("binary_cross_entropy_loss", rows, logits, targets, ignore_index, reduction)
         if takes_dense(logits, targets, scores, mask, weights):
             return reduce_elements("binary_cross_entropy_loss", logits, targets, focus, reduction)
+        if takes_sum(logits, targets, scores, mask, weights, reduction):
+            return reduced_sum("binary_cross_entropy_loss", logits, targets, scores, ignore_index, reduction)
     inputs = read_binary_inputs(
         "binary_cross_entropy_loss",
         logits,
@@ -96,7 +98,7 @@ def binary_cross_entropy_loss(
     smoothed = inputs.targets
     if label_smoothing > 0:
         smoothed = smoothed * (1 - label_smoothing) + label_smoothing / 2
-    loss = F.binary_cross_entropy_with_logits(inputs.logits, smoothed, pos_weight=pos_weight, reduction="none")
+    loss = element_losses(inputs.logits, smoothed, pos_weight)
     return reduce_loss("binary_cross_entropy_loss", loss, reduction, valid=inputs.valid, weights=inputs.weights)
 
 

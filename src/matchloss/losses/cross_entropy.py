@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from .._core import LossModule, Reduction, as_buffer
@@ -12,7 +13,7 @@ from ._class_inputs import (
     reduce_class_loss,
     weight_of_targets,
 )
-from ._softmax_statistics import label_log_prob
+from ._softmax_statistics import label_log_prob, smoothed_log_probs
 
 
 def cross_entropy_loss(
@@ -91,26 +92,41 @@ def cross_entropy_loss(
         raise ValueError(f"cross_entropy_loss: expected label_smoothing in [0, 1], got {label_smoothing}")
     class_weights = read_class_weights("cross_entropy_loss", class_weights, inputs)
     target_weight = None if class_weights is None else weight_of_targets(inputs, class_weights)
-    if inputs.labels is None or label_smoothing > 0:
-        loss = _dense_cross_entropy(inputs, class_weights, label_smoothing)
+    if inputs.labels is None:
+        likelihood = _dense_likelihood(inputs, class_weights, label_smoothing)
+    elif label_smoothing > 0:
+        likelihood = _smoothed_likelihood(inputs, class_weights, target_weight, label_smoothing)
     else:
-        loss = -label_log_prob(inputs)
-        if target_weight is not None:
-            loss = loss * target_weight
-    return reduce_class_loss("cross_entropy_loss", loss, inputs, reduction, target_weight=target_weight)
+        likelihood = _weighted(label_log_prob(inputs), target_weight)
+    reduced = reduce_class_loss("cross_entropy_loss", likelihood, inputs, reduction, target_weight=target_weight)
+    return 0.0 - reduced  # the sign last, where it is one number's; not `-`, which makes -0 of 0
 
 
-def _dense_cross_entropy(inputs: ClassInputs, class_weights: Tensor | None, label_smoothing: float) -> Tensor:
-    """Cross entropy where every class carries some target."""
-    losses = -inputs.clean_logits().log_softmax(1)
+def _dense_likelihood(inputs: ClassInputs, class_weights: Tensor | None, label_smoothing: float) -> Tensor:
+    """Log likelihood where every class carries some target."""
+    assert inputs.dense is not None
+    log_probs = inputs.clean_logits().log_softmax(1)
     if class_weights is not None:
-        losses = losses * class_weights[:, None]
-    if inputs.labels is not None:
-        loss = losses.gather(1, inputs.clean_labels().unsqueeze(1)).squeeze(1)
-    else:
-        assert inputs.dense is not None
-        loss = (losses * inputs.dense).sum(1)
-    return (1 - label_smoothing) * loss + label_smoothing * losses.mean(1) if label_smoothing > 0 else loss
+        log_probs = log_probs * class_weights[:, None]
+    likelihood = (log_probs * inputs.dense).sum(1)
+    if label_smoothing == 0:
+        return likelihood
+    return (1 - label_smoothing) * likelihood + label_smoothing * log_probs.mean(1)
+
+
+def _smoothed_likelihood(
+    inputs: ClassInputs, class_weights: Tensor | None, target_weight: Tensor | None, label_smoothing: float
+) -> Tensor:
+    """Log likelihood of labels, a share of which goes to every class."""
+    classes = inputs.logits.shape[1]
+    if class_weights is None:
+        class_weights = torch.ones(classes, dtype=inputs.dtype, device=inputs.logits.device)
+    log_prob, everywhere = smoothed_log_probs(inputs, class_weights * (label_smoothing / classes))
+    return (1 - label_smoothing) * _weighted(log_prob, target_weight) + everywhere
+
+
+def _weighted(likelihood: Tensor, target_weight: Tensor | None) -> Tensor:
+    return likelihood if target_weight is None else likelihood * target_weight
 
 
 class CrossEntropyLoss(LossModule):
