@@ -327,6 +327,12 @@ def test_options_are_checked(options: dict[str, Any], word: str) -> None:
         TaskAlignedAssigner(**options)
 
 
+def test_targets_of_unequal_parts_are_rejected() -> None:
+    for fields in ({"valid": torch.ones(1, 2, dtype=torch.bool)}, {"ignore": torch.ones(1, 0, dtype=torch.bool)}):
+        with pytest.raises(ValueError, match="TaskAlignedAssigner: expected equal shapes, got labels="):
+            assign(VARIANTS["yolov8"], [0.5], [[0, 0, 9, 9]], line(1), [[0, 0, 9, 9]], **fields)
+
+
 def test_repr_and_equality() -> None:
     assert repr(TaskAlignedAssigner.yolov8()).startswith(
         "TaskAlignedAssigner(topk=10, alpha=0.5, beta=6.0, overlap='ciou'"

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._core import check_same_shape, compute_dtype, has_numba, use_fast_path
+from .._core import compute_dtype, has_numba, use_fast_path
 from ..geometry import xyxy_boxes
 from ..types import Assignment, Targets
 from ._rules import TaskAlignedRules
@@ -39,8 +39,6 @@ def assign_with_numba(
     dtype, classes = compute_dtype(boxes), scores.shape[-1]
     target_boxes = xyxy_boxes(caller, targets).detach().to(dtype)
     labels, valid, ignore = targets.labels.long(), targets.valid, targets.ignore
-    shapes = {"labels": labels, "valid": valid, "ignore": ignore, "one number of the boxes": target_boxes[..., 0]}
-    check_same_shape(caller, shapes)
     numbers = Numbers(
         topk=rules.topk,
         second_topk=rules.second_topk or 0,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .._core import check_same_shape, compute_dtype
+from .._core import compute_dtype
 from ..geometry import cxcywh_boxes
 from ..types import Matching, Targets
 from ._queries import check_shapes
@@ -28,13 +28,10 @@ def match_with_numba(
     check_shapes(caller, logits, boxes, targets)
     dtype = compute_dtype(boxes)
     labels, valid, ignore = targets.labels, targets.valid, targets.ignore
-    target_boxes = cxcywh_boxes(caller, targets).detach().to(dtype)
-    shapes = {"labels": labels, "valid": valid, "ignore": ignore, "one number of the boxes": target_boxes[..., 0]}
-    check_same_shape(caller, shapes)
     query_of_target, target_of_query, counts = match_problems(
         logits.detach().to(dtype),
         boxes.detach().to(dtype),
-        (labels, target_boxes, valid, ignore),
+        (labels, cxcywh_boxes(caller, targets).detach().to(dtype), valid, ignore),
         read_numbers(weights, focal_alpha),
         num_classes,
         share=share,

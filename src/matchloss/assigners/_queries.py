@@ -9,7 +9,7 @@ from .._core import check_float, compute_dtype
 from ..geometry import cxcywh_boxes
 from ..geometry.rotated_targets import Size, rotated_fractions, size_of
 from ..types import Targets
-from ._targets import check_labels
+from ._targets import check_labels, check_targets
 
 
 class Queries(NamedTuple):
@@ -62,3 +62,4 @@ def check_shapes(caller: str, logits: Tensor, boxes: Tensor, targets: Targets) -
         raise ValueError(f"{caller}: expected boxes of shape {wanted}, got {tuple(boxes.shape)}")
     if len(targets.labels) != logits.shape[-3]:
         raise ValueError(f"{caller}: expected targets of {logits.shape[-3]} images, got {len(targets.labels)}")
+    check_targets(caller, targets)

@@ -10,7 +10,7 @@ from .._core import check_float, compute_dtype
 from ..geometry import target_chunks
 from ..types import Targets
 from ._box_kinds import is_proper, is_rotated
-from ._targets import ReadTargets, check_labels, read_targets
+from ._targets import ReadTargets, check_labels, check_targets, read_targets
 
 
 class Scene(NamedTuple):
@@ -97,3 +97,4 @@ def check_shapes(
             raise ValueError(f"{caller}: expected {name} of shape {wanted[name]}, got {tuple(tensor.shape)}")
     if len(targets.labels) != images:
         raise ValueError(f"{caller}: expected targets of {images} images, got {len(targets.labels)}")
+    check_targets(caller, targets)

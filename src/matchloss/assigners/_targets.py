@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._core import check_float
+from .._core import check_float, check_same_shape
 from ..geometry import covered_by_regions, nothing_set, target_chunks, xyxy_boxes
 from ..geometry.rotated_targets import rotated_pixels
 from ..types import Assignment, Targets
@@ -62,6 +62,12 @@ def check_columns(caller: str, name: str, values: Tensor, rows: str, columns: in
     check_float(caller, name, values)
     if values.ndim != len(rows.split(", ")) + 1 or values.shape[-1] != columns:
         raise ValueError(f"{caller}: expected {name} of shape ({rows}, {columns}), got {tuple(values.shape)}")
+
+
+def check_targets(caller: str, targets: Targets) -> None:
+    """Reject targets of which some parts have more rows than others: a kernel would read beyond them."""
+    labels, valid, ignore, numbers = targets.labels, targets.valid, targets.ignore, targets.boxes[..., 0]
+    check_same_shape(caller, {"labels": labels, "valid": valid, "ignore": ignore, "one number of the boxes": numbers})
 
 
 def check_labels(caller: str, labels: Tensor, classes: int) -> None:
