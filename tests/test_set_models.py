@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tiny_detectors
@@ -14,7 +15,7 @@ from matchloss.recipes.detect_method import OF_FAMILY
 from matchloss.recipes.errors import RunError
 from matchloss.recipes.set_configs import QUERIES, proposals
 from matchloss.recipes.set_models import DETECTORS, FAMILY, SMALL, build_set_detector, family_of
-from matchloss.recipes.set_starts import SMALL_BOX, _turn, grid_places, query_places, sine_code
+from matchloss.recipes.set_starts import SMALL_BOX, _turn, grid_places, query_places, sine_code, waves_of_patch
 from matchloss.types import Targets
 
 SIZE = (64, 96)
@@ -122,6 +123,28 @@ def test_each_query_begins_by_looking_around_its_place(name: str, tmp_path: Path
     sides = (shares @ cells - places)[:, inside].mean(1)
     assert sides.sign().tolist() == [[1, 1], [-1, 1], [-1, -1], [1, -1]]
     assert sides.mean(0).abs().max() < 0.02  # together to none: half a cell is 0.03 and 0.04
+
+
+def test_patches_begin_as_waves_that_share_nothing() -> None:
+    """No two channels see the same; the first three are the mean of a patch in three shades."""
+    waves = waves_of_patch(64, 16).flatten(1)
+    shared = F.normalize(waves) @ F.normalize(waves).T
+    torch.testing.assert_close(shared, torch.eye(64), rtol=0, atol=1e-5)
+    grey = torch.ones(3, 16, 16)
+    seen = (waves @ grey.flatten()).abs() > 1e-4
+    assert seen.nonzero().flatten().tolist() == [0]
+
+
+def test_what_is_smooth_is_seen_as_loud_as_what_is_not() -> None:
+    """Of images whose waves fade with their number to the power of 1.5, as those of photos do."""
+    torch.manual_seed(0)
+    size, noise = 16, torch.randn(400, 3, 16, 16)
+    number = torch.arange(size)
+    basis = torch.cos(math.pi / size * torch.outer(number, number + 0.5))
+    fading = (1 + number[:, None] + number[None]) ** -1.5
+    photos = torch.einsum("bcij,iy,jx->bcyx", noise * fading, basis, basis)
+    loud = (photos.flatten(1) @ waves_of_patch(64, size).flatten(1).T).std(0)
+    assert loud.max() < 6 * loud.min()
 
 
 def test_codes_are_those_of_the_library(tmp_path: Path) -> None:

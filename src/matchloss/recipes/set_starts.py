@@ -3,13 +3,16 @@
 From random weights, of Xavier's size, all queries predict nearly one box, and attention averages over half of the image
 or more: DETR's over 80 to 140 of 192 cells, YOLOS' over 170 to 190 of 253 tokens. A training first has to find out that
 there are places. Here position codes, the projections that read them and the last layer of the box head are set: boxes
-begin spread over the image, and attention with 5 to 20 neighbours. All of these weights are trained.
+begin spread over the image, and attention with 5 to 20 neighbours. And YOLOS, which has no convolutions, begins to see
+patches as waves. All of these weights are trained.
 """
 
+import itertools
 import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 WAVES, TEMPERATURE = 8, 20
@@ -27,7 +30,11 @@ RIDGE = 0.01
 TOKENS, ENCODER, DECODER = 1.2, 1.6, 1.2
 """How sharply attention begins to look: at some five patches in YOLOS, some twenty and ten cells in DETR."""
 TOKENS_QUIET = 0.4
-"""The same in YOLOS, whose places have channels of their own."""
+"""`QUIET` in YOLOS, whose places have channels of their own."""
+CONTRAST = 0.04
+"""How much of the sum over a patch YOLOS begins to see, by the root of the patch's pixels."""
+SHADES = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (1.0, -2.0, 1.0))
+"""Brightness, red against blue, and both against green; photos have half as much of the last two."""
 
 
 @torch.no_grad()
@@ -43,7 +50,9 @@ def place_tokens(network: Any, size: tuple[int, int]) -> None:
     nn.init.zeros_(codes)
     codes[0, 1:-queries, :half] = sine_code(grid_places(size[0] // patches, size[1] // patches), half)
     codes[0, -queries:, :half] = sine_code(query_places(queries), half)
-    projection.weight[:half], projection.bias[:half] = 0.0, 0.0
+    nn.init.zeros_(projection.weight)
+    nn.init.zeros_(projection.bias)
+    projection.weight[half:] = waves_of_patch(half, patches)
     for layer in network.vit.encoder.layer:
         look, heads = layer.attention.attention, network.config.num_attention_heads
         look_aside(look.query, look.key, size=size, heads=heads, sharpness=TOKENS, width=half)
@@ -80,6 +89,20 @@ def place_queries(network: Any, size: tuple[int, int]) -> None:
     states = [model.decoder.layernorm(state) for state in outputs.decoder_hidden_states[1:]]
     aim_boxes(network.bbox_predictor, torch.cat(states))
     network.train()
+
+
+def waves_of_patch(count: int, size: int) -> Tensor:
+    """Cosine waves of a patch, the longest first, in three shades, (count, 3, size, size), all about as loud.
+
+    The longest say how bright a patch is and which side of it is darker, so where an object lies. In random weights all
+    that would stand behind the brightness, which in photos is larger than the rest together.
+    """
+    waves = sorted(itertools.product(range(size), repeat=2), key=lambda wave: (sum(wave), wave))[: -(-count // 3)]
+    cosines = torch.cos(math.pi / size * torch.outer(torch.arange(size), torch.arange(size) + 0.5))
+    cosines[1:] *= math.sqrt(2)
+    shapes = [(1 + i + j) ** 1.5 * torch.outer(cosines[i], cosines[j]) for i, j in waves]
+    shades = F.normalize(torch.tensor(SHADES)) * torch.tensor([[1.0], [2.0], [2.0]])
+    return CONTRAST / size * torch.einsum("fhw,sc->fschw", torch.stack(shapes), shades).flatten(0, 1)[:count]
 
 
 def grid_places(rows: int, columns: int) -> Tensor:
