@@ -327,6 +327,21 @@ def test_options_are_checked(options: dict[str, Any], word: str) -> None:
         TaskAlignedAssigner(**options)
 
 
+def test_what_is_no_region_ignores_nothing() -> None:
+    """Padding, whatever it is marked as, and a region without bounds; a proper one beside them does."""
+    everywhere = [-math.inf, -math.inf, math.inf, math.inf]
+    rows = [[0, 0, 3, 10], [0, 0, 99, 99], everywhere, [6, 0, 99, 99]]
+    valid, ignore = torch.tensor([[True, False, True, True]]), torch.tensor([[False, True, True, True]])
+    result = assign(VARIANTS["tood"], [0.9] * 5, [[0, 0, 3, 10]] * 5, line(5), rows, valid=valid, ignore=ignore)
+    assert result.target_index.tolist() == [0, -1, -1, -1, -1]
+    assert result.ignore.tolist() == [False, False, False, True, True]
+
+
+def test_a_class_that_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match=r"TaskAlignedAssigner: expected labels of targets in \[0, 1\), got 7"):
+        assign(VARIANTS["yolov8"], [0.5], [[0, 0, 9, 9]], line(1), [[0, 0, 9, 9]], labels=[7])
+
+
 def test_targets_of_unequal_parts_are_rejected() -> None:
     for fields in ({"valid": torch.ones(1, 2, dtype=torch.bool)}, {"ignore": torch.ones(1, 0, dtype=torch.bool)}):
         with pytest.raises(ValueError, match="TaskAlignedAssigner: expected equal shapes, got labels="):
