@@ -348,6 +348,10 @@ def test_wrong_arguments_are_named() -> None:
         match("detr", replace(one, logits=one.logits.long()))
     with pytest.raises(ValueError, match=r"HungarianAssigner: expected labels of targets in \[0, 4\), got 4"):
         match("detr", one.with_targets(labels=torch.full((3, 5), CLASSES)))
+    # In float32 by the kernel too.
+    wrong = one.with_targets(labels=torch.full((3, 5), CLASSES))
+    with pytest.raises(ValueError, match=r"HungarianAssigner: expected labels of targets in \[0, 4\), got 4"):
+        HungarianAssigner.detr()(wrong.logits.float(), wrong.boxes.float(), wrong.targets)
     with pytest.raises(ValueError, match="HungarianAssigner: expected equal shapes, got labels="):
         match("detr", one.with_targets(valid=torch.ones(3, 4, dtype=torch.bool)))
     with pytest.raises(ValueError, match="HungarianAssigner: expected equal shapes, got labels="):

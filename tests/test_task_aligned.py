@@ -1,6 +1,8 @@
 """Task-aligned assignment by hand: the textbook example, a test for each row of the table of variants, the options."""
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -337,9 +339,13 @@ def test_what_is_no_region_ignores_nothing() -> None:
     assert result.ignore.tolist() == [False, False, False, True, True]
 
 
-def test_a_class_that_is_not_there_is_named() -> None:
-    with pytest.raises(ValueError, match=r"TaskAlignedAssigner: expected labels of targets in \[0, 1\), got 7"):
-        assign(VARIANTS["yolov8"], [0.5], [[0, 0, 9, 9]], line(1), [[0, 0, 9, 9]], labels=[7])
+@pytest.mark.parametrize("form", [nullcontext, matchloss.reference])
+def test_a_class_that_is_not_there_is_named(form: Callable[[], AbstractContextManager[None]]) -> None:
+    targets = Targets.from_list([{"boxes": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([7])}])
+    boxes, points = torch.tensor([[[0.0, 0, 9, 9]]]), torch.tensor([[4.0, 4.0]])
+    wrong = r"TaskAlignedAssigner: expected labels of targets in \[0, 1\), got 7"
+    with form(), pytest.raises(ValueError, match=wrong):
+        VARIANTS["yolov8"](torch.full((1, 1, 1), 0.5), boxes, points, targets)
 
 
 def test_targets_of_unequal_parts_are_rejected() -> None:
