@@ -4,7 +4,7 @@ Labels become targets for a few rows at a time, which never leave the cache. Sum
 float64 from tile to tile, in an order that no number of threads changes.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .arrays_cpu import flat, flat_or_none
 from .float_math_cpu import ZERO, add
 from .sigmoid_parts_cpu import HIDDEN, cross_entropy, cross_entropy_slope
 from .threads_cpu import share_rows
@@ -36,14 +37,14 @@ class Rows(NamedTuple):
 def element_losses(logits: Tensor, targets: Tensor) -> Tensor:
     """Losses of float32 logits with float32 targets of their shape."""
     losses = torch.empty_like(logits, memory_format=torch.contiguous_format)
-    x, t, out = _flat(logits), _flat(targets), _flat(losses)
+    x, t, out = flat(logits), flat(targets), flat(losses)
     share_rows(lambda part: _write_losses(x[part], t[part], out[part]), len(x), ELEMENTS_A_THREAD)
     return losses
 
 
 def element_sum(logits: Tensor, targets: Tensor) -> Tensor:
     """Their sum."""
-    x, t = _flat(logits), _flat(targets)
+    x, t = flat(logits), flat(targets)
     sums = np.empty(-(-len(x) // TILE))
     share_rows(lambda part: _add_losses(x, t, part.start, sums[part]), len(sums), 1 + ELEMENTS_A_THREAD // TILE)
     return torch.tensor(sums.sum(), dtype=torch.float32)
@@ -53,8 +54,8 @@ def element_slopes(logits: Tensor, targets: Tensor, grad: Tensor) -> Tensor:
     """Gradient in the logits from that of each loss, or from that of their sum."""
     slopes = torch.empty_like(logits, memory_format=torch.contiguous_format)
     is_shared = not any(grad.stride())  # of a sum, one number for all
-    pulls = _flat(grad.flatten()[:1] if is_shared else grad)
-    x, t, out = _flat(logits), _flat(targets), _flat(slopes)
+    pulls = flat(grad.flatten()[:1] if is_shared else grad)
+    x, t, out = flat(logits), flat(targets), flat(slopes)
 
     def work(part: slice) -> None:
         _write_slopes(x[part], t[part], pulls if is_shared else pulls[part], out[part])
@@ -79,7 +80,7 @@ def label_sum(logits: Tensor, labels: Tensor, scores: Tensor | None, valid: Tens
 def label_slopes(logits: Tensor, labels: Tensor, scores: Tensor | None, valid: Tensor | None, factor: float) -> Tensor:
     """Its gradient in the logits, times a factor."""
     slopes = torch.empty_like(logits, memory_format=torch.contiguous_format)
-    read, out, classes = _rows(logits, labels, scores, valid), _flat(slopes), logits.shape[1]
+    read, out, classes = _rows(logits, labels, scores, valid), flat(slopes), logits.shape[1]
     rows, pull = _rows_a_tile(classes), np.full(1, factor, np.float32)
 
     def work(part: slice) -> None:
@@ -94,14 +95,8 @@ def _rows_a_tile(classes: int) -> int:
 
 
 def _rows(logits: Tensor, labels: Tensor, scores: Tensor | None, valid: Tensor | None) -> Rows:
-    of_labels = np.empty(0, np.float32) if scores is None else _flat(scores.float())
-    return Rows(
-        _flat(logits), _flat(labels.long()), of_labels, np.empty(0, np.bool_) if valid is None else _flat(valid)
-    )
-
-
-def _flat(values: Tensor) -> NDArray[Any]:
-    return values.detach().contiguous().view(-1).numpy()
+    of_labels = np.empty(0, np.float32) if scores is None else flat(scores.float())
+    return Rows(flat(logits), flat(labels.long()), of_labels, flat_or_none(valid))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

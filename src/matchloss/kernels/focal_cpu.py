@@ -9,14 +9,13 @@ would take a logarithm and another exponential.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from numba import njit
-from numpy.typing import NDArray
 from torch import Tensor
 
+from .arrays_cpu import flat
 from .float_math_cpu import ONE, TWO, ZERO, exp_of_negative, log1p_of_fraction, log_of_normal
 from .threads_cpu import share_rows
 
@@ -50,11 +49,6 @@ def _share_elements(
     x, t, flat_out = flat(logits), flat(targets), flat(out)
     balance, power = balance_of(factor, alpha), np.float32(gamma)
     share_rows(lambda part: kernel(x[part], t[part], flat_out[part], balance, power), len(x), ELEMENTS_A_THREAD)
-
-
-def flat(values: Tensor) -> NDArray[Any]:
-    """As an array of one axis."""
-    return values.detach().contiguous().view(-1).numpy()
 
 
 def balance_of(factor: float, alpha: float | None) -> tuple[np.float32, np.float32]:

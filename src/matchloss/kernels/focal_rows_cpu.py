@@ -11,11 +11,11 @@ would cost the small ones their digits. No branch looks at an element, so that a
 import numpy as np
 import torch
 from numba import njit
-from numpy.typing import NDArray
 from torch import Tensor
 
+from .arrays_cpu import flat, flat_or_none
 from .float_math_cpu import ONE, TWO, ZERO, exp_of_negative, log1p_of_fraction
-from .focal_cpu import ELEMENTS_A_THREAD, balance_of, flat
+from .focal_cpu import ELEMENTS_A_THREAD, balance_of
 from .threads_cpu import share_rows
 
 TILE = 2048
@@ -28,7 +28,7 @@ LOWEST = np.float32(-1e30)
 def focal_row_sums(logits: Tensor, labels: Tensor, valid: Tensor | None, alpha: float | None, gamma: float) -> Tensor:
     """``(R,)`` sums over the classes of float32 ``(R, C)`` logits; labels are -1 for background."""
     sums = torch.empty(len(logits))
-    x, y, counted, out = flat(logits), flat(labels), _counted(valid), sums.numpy()
+    x, y, counted, out = flat(logits), flat(labels), flat_or_none(valid), sums.numpy()
     classes, balance, power = logits.shape[1], balance_of(1.0, alpha), np.float32(gamma)
 
     def work(part: slice) -> None:
@@ -44,7 +44,7 @@ def focal_row_slopes(
 ) -> Tensor:
     """``(R, C)`` derivatives in the logits of the sums, those of a row times its ``grad``."""
     slopes = torch.empty_like(logits, memory_format=torch.contiguous_format)
-    x, y, counted, out = flat(logits), flat(labels), _counted(valid), flat(slopes)
+    x, y, counted, out = flat(logits), flat(labels), flat_or_none(valid), flat(slopes)
     is_shared = len(grad) > 0 and grad.stride() == (0,)  # behind a sum or mean: one factor, which costs no pass
     factors = flat(grad[:0] if is_shared else grad)
     classes, power = logits.shape[1], np.float32(gamma)
@@ -56,11 +56,6 @@ def focal_row_slopes(
 
     share_rows(work, len(logits), 1 + ELEMENTS_A_THREAD // max(classes, 1))
     return slopes
-
-
-def _counted(valid: Tensor | None) -> NDArray[np.bool_]:
-    """An empty array where all rows count, and so are its parts."""
-    return np.empty(0, np.bool_) if valid is None else flat(valid)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

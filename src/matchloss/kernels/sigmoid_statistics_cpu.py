@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .arrays_cpu import flat, flat_or_none
 from .float_math_cpu import ONE, TWO, ZERO, add
 from .sigmoid_parts_cpu import HIDDEN, cross_entropy, cross_entropy_slope, probabilities
 from .threads_cpu import share_rows
@@ -80,8 +81,8 @@ def write_gradient(
     pulls = np.empty(0, np.float32)
     if grad_losses is not None:
         is_shared = not any(grad_losses.stride())  # behind a sum: one number for all elements
-        pulls = _flat(grad_losses[:1, :1, :1] if is_shared else grad_losses)
-    read, out, of_sums = _maps(logits, targets, valid), _flat(grad), (_flat(grad_overlap), _flat(grad_predicted))
+        pulls = flat(grad_losses[:1, :1, :1] if is_shared else grad_losses)
+    read, out, of_sums = _maps(logits, targets, valid), flat(grad), (flat(grad_overlap), flat(grad_predicted))
 
     def work(part: slice) -> None:
         _write_blocks(read, part.start, part.stop, squared, pulls, of_sums, out)
@@ -98,16 +99,12 @@ def _share_blocks(work: Callable[[slice], None], logits: Tensor, blocks: int) ->
 def _maps(logits: Tensor, targets: Tensor, valid: Tensor | None) -> Maps:
     maps, labels = np.empty(0, np.float32), np.empty(0, np.int64)
     if targets.ndim == 3:
-        maps = _flat(targets if targets.dtype == torch.bool else targets.float())
+        maps = flat(targets if targets.dtype == torch.bool else targets.float())
     else:
-        labels = _flat(targets.long())
-    counted = np.empty(0, np.bool_) if valid is None else _flat(valid)
+        labels = flat(targets.long())
+    counted = flat_or_none(valid)
     images, classes, pixels = logits.shape
-    return Maps(_flat(logits), maps, labels, counted, (images, classes, pixels))
-
-
-def _flat(values: Tensor) -> NDArray[Any]:
-    return values.detach().contiguous().view(-1).numpy()
+    return Maps(flat(logits), maps, labels, counted, (images, classes, pixels))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .arrays_cpu import flat
 from .softmax_lines_cpu import read_lines, write_lines
-from .softmax_pixels_cpu import as_lines, as_rows, flat, lie_in_rows, one_or_all
+from .softmax_pixels_cpu import as_lines, as_rows, lie_in_rows, one_or_all
 from .softmax_rows_cpu import read_rows, write_rows
 from .softmax_tile_cpu import WIDEST, tile_width
 from .threads_cpu import share_rows

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .arrays_cpu import flat, flat_or_none
+
 FEWEST_PIXELS = 32
 """Of a line; with fewer, even a copy into rows pays."""
 
@@ -31,23 +33,14 @@ def lie_in_rows(logits: Tensor) -> bool:
 def as_lines(logits: Tensor, labels: Tensor, valid: Tensor | None) -> Pixels:
     """Of float32 ``(N, C, P)`` logits."""
     images, classes, pixels = logits.shape
-    return Pixels(flat(logits), flat(labels.long()), _counted(valid), (images, classes, pixels), are_rows=False)
+    return Pixels(flat(logits), flat(labels.long()), flat_or_none(valid), (images, classes, pixels), are_rows=False)
 
 
 def as_rows(logits: Tensor, labels: Tensor, valid: Tensor | None) -> Pixels:
     """The same, of logits that lie in rows."""
     images, classes, pixels = logits.shape
     shape = 1, classes, images * pixels
-    return Pixels(flat(logits.transpose(1, 2)), flat(labels.long()), _counted(valid), shape, are_rows=True)
-
-
-def _counted(valid: Tensor | None) -> NDArray[np.bool_]:
-    return np.empty(0, np.bool_) if valid is None else flat(valid)
-
-
-def flat(values: Tensor) -> NDArray[Any]:
-    """All elements in their order."""
-    return values.detach().contiguous().view(-1).numpy()
+    return Pixels(flat(logits.transpose(1, 2)), flat(labels.long()), flat_or_none(valid), shape, are_rows=True)
 
 
 def one_or_all(values: Tensor) -> NDArray[Any]:

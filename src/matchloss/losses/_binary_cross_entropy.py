@@ -6,14 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._core import Reduction, has_numba, keep_valid, reduce_loss, to_compute, use_fast_path
+from .._core import Reduction, keep_valid, reduce_loss, to_compute
 from ._class_inputs import labelled
-
-
-def takes_elements(logits: Tensor, targets: Tensor) -> bool:
-    """Whether a kernel for the CPU takes these; half precision is widened before, float64 asks for more."""
-    is_single = logits.device.type == "cpu" and logits.dtype != torch.float64
-    return is_single and not targets.requires_grad and use_fast_path() and has_numba()
+from ._sigmoid_cpu import can_take_binary
 
 
 def takes_sum(
@@ -32,7 +27,7 @@ def takes_sum(
     is_dense = targets.shape == logits.shape and scores is None
     is_label = not (targets.is_floating_point() or targets.is_complex())
     is_row = logits.ndim > 0 and targets.shape == logits.shape[:-1]
-    return (is_dense or (is_label and is_row)) and takes_elements(logits, targets)
+    return (is_dense or (is_label and is_row)) and can_take_binary(logits, targets)
 
 
 def reduced_sum(
@@ -54,7 +49,7 @@ def reduced_sum(
 
 def element_losses(logits: Tensor, targets: Tensor, pos_weight: Tensor | None) -> Tensor:
     """Each loss of logits and float targets; ``pos_weight`` of their shape."""
-    if pos_weight is None and takes_elements(logits, targets):
+    if pos_weight is None and can_take_binary(logits, targets):
         losses: Tensor = _Elements.apply(logits, targets, False)  # type: ignore[no-untyped-call]
         return losses
     return F.binary_cross_entropy_with_logits(logits, targets, pos_weight=pos_weight, reduction="none")

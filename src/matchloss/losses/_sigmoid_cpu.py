@@ -20,8 +20,8 @@ class MapStatistics(NamedTuple):
     area: Tensor
 
 
-def can_take_maps(logits: Tensor, targets: Tensor) -> bool:
-    """Whether the kernel takes binary maps; half precision is widened before, float64 asks for more."""
+def can_take_binary(logits: Tensor, targets: Tensor) -> bool:
+    """Whether the kernels of binary logits take these; half precision is widened before, float64 asks for more."""
     is_single = logits.device.type == "cpu" and logits.dtype != torch.float64
     return is_single and not targets.requires_grad and use_fast_path() and has_numba()
 

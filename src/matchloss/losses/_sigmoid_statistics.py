@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._core import compute_dtype, keep_valid, to_compute, use_fast_path, use_triton
-from ._sigmoid_cpu import can_take_maps, cpu_statistics
+from ._sigmoid_cpu import can_take_binary, cpu_statistics
 
 
 class SigmoidStatistics(NamedTuple):
@@ -31,7 +31,7 @@ def sigmoid_statistics(logits: Tensor, targets: Tensor, valid: Tensor | None) ->
     if use_triton(logits) and not targets.requires_grad:
         loss, sums = map_statistics(logits, targets, valid)
         return SigmoidStatistics(loss, *sums.unbind(2))
-    if can_take_maps(logits, targets):
+    if can_take_binary(logits, targets):
         return SigmoidStatistics(*cpu_statistics(to_compute(logits), targets, valid, with_losses=True)[:3])
     logits, targets = keep_valid(to_compute(logits), valid), keep_valid(targets.to(compute_dtype(logits)), valid)
     if use_fast_path() and not targets.requires_grad:

@@ -7,7 +7,7 @@ from .._core import both, check_float, check_mask, compute_dtype, expand_to, kee
 from ._class_inputs import labelled
 from ._map_inputs import class_first, has_labels
 from ._region import Form, RegionSums, check_form, sum_by_label
-from ._sigmoid_cpu import can_take_maps, cpu_statistics
+from ._sigmoid_cpu import can_take_binary, cpu_statistics
 from ._softmax_sums import dense_sums
 
 
@@ -38,7 +38,7 @@ def sigmoid_sums(
     else:
         targets = _maps(targets, class_dim)
     has_kernel = weights is None and (by_labels or form != "min")  # of a label, min(p, t) is p t
-    if has_kernel and can_take_maps(maps, targets):
+    if has_kernel and can_take_binary(maps, targets):
         return RegionSums(*cpu_statistics(maps, targets, valid, squared=form == "squared")[1:])
     probs = keep_valid(maps, valid).sigmoid()
     counted = torch.ones_like(probs)
